@@ -1,0 +1,63 @@
+"""Stellar parameters with trustworthy uncertainties from HARPS-N and HARPS spectra.
+
+::
+
+    import harpsstar as hs
+
+    spectrum = hs.read("HARPN.2016-01-08T02-30-21.236_e2ds_A.fits")
+    table = hs.predict([spectrum])
+
+Importing costs next to nothing: every public name is imported when it is first used. The readers
+are registered with specutils as soon as both packages are imported.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from harpsstar import _readers
+from harpsstar._version import __version__
+from harpsstar.errors import HarpsstarError, HarpsstarWarning
+
+if TYPE_CHECKING:
+    from harpsstar.infer.predict import predict
+    from harpsstar.io import read
+    from harpsstar.io.results import read_table, write_table
+    from harpsstar.synth.emulator import Emulator
+
+#: The module of each public name that is imported when it is first used.
+_LAZY = {
+    "Emulator": "harpsstar.synth.emulator",
+    "predict": "harpsstar.infer.predict",
+    "read": "harpsstar.io",
+    "read_table": "harpsstar.io.results",
+    "write_table": "harpsstar.io.results",
+}
+
+__all__ = [
+    "Emulator",
+    "HarpsstarError",
+    "HarpsstarWarning",
+    "__version__",
+    "predict",
+    "read",
+    "read_table",
+    "write_table",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used."""
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_LAZY[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(__all__))
+
+
+_readers.register_with_specutils()

@@ -1,0 +1,1 @@
+"""Many files: finding them, and one row for each whatever happens."""

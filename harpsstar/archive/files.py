@@ -1,0 +1,118 @@
+"""From what a user names (files, folders, patterns) to a list of files."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from harpsstar.errors import ReadError
+
+#: What the name of a file ends with, in lower case, to be taken from a folder.
+ENDINGS: tuple[str, ...] = (".fits", ".fit", ".fits.gz", ".fit.gz")
+
+
+@dataclass(frozen=True)
+class Found:
+    """One input: a file, or a name behind which there is none.
+
+    Attributes
+    ----------
+    path : Path
+        As the user named it, or as found in the folder or by the pattern that the user named.
+    problem : ReadError or None
+        Why there is nothing to read; None for a regular file.
+    """
+
+    path: Path
+    problem: ReadError | None = None
+
+
+def find(inputs: Iterable[str | Path]) -> list[Found]:
+    """Expand files, folders and patterns into files.
+
+    Folders are searched to every depth, sorted, for names with one of :data:`ENDINGS`; hidden
+    names are left out; links are followed, each folder once, so that a loop of links ends.
+    Patterns are those of :mod:`glob` with ``**``. A name that exists is never a pattern.
+
+    Parameters
+    ----------
+    inputs : iterable of str or Path
+        What the user named.
+
+    Returns
+    -------
+    list of Found
+        In the order of ``inputs``, each file once, where it first appears. An input that leads to
+        no file is an element with a ``problem``; nothing is raised.
+    """
+    unique: dict[str, Found] = {}
+    for name in inputs:
+        for found in _expand(os.fspath(name)):
+            unique.setdefault(os.path.realpath(found.path), found)
+    return list(unique.values())
+
+
+def _expand(name: str) -> Iterator[Found]:
+    if os.path.lexists(name):
+        yield from _existing(name)
+    elif glob.has_magic(name):
+        matches = sorted(glob.glob(name, recursive=True))
+        for match in matches:
+            yield from _existing(match)
+        if not matches:
+            yield _problem(name, "no file matches this pattern", "check the folder and the quotes")
+    else:
+        yield _problem(name, "no such file or folder", "check the name")
+
+
+def _existing(name: str) -> Iterator[Found]:
+    if os.path.isdir(name):
+        yield from _folder(name)
+    elif os.path.isfile(name):
+        yield Found(Path(name))
+    elif os.path.islink(name):
+        yield _problem(name, "is a link to nothing", "mend or remove the link")
+    else:
+        yield _problem(name, "is not a regular file", "name the file itself")
+
+
+def _folder(folder: str) -> Iterator[Found]:
+    unreadable: list[OSError] = []
+    empty = True
+    seen: set[tuple[int, int]] = set()
+    _first_visit(folder, seen)
+    for parent, folders, names in os.walk(folder, followlinks=True, onerror=unreadable.append):
+        folders[:] = [
+            name for name in sorted(folders)
+            if not name.startswith(".") and _first_visit(os.path.join(parent, name), seen)
+        ]
+        for name in sorted(names):
+            if name.lower().endswith(ENDINGS) and not name.startswith("."):
+                empty = False
+                yield from _existing(os.path.join(parent, name))
+    for error in unreadable:
+        yield _problem(str(error.filename), f"cannot be opened ({error.strerror})",
+                       "check the permissions")
+    if empty and not unreadable:
+        yield _problem(folder, "holds no FITS file", f"name files, or folders with {ENDINGS[0]}")
+
+
+def _first_visit(folder: str, seen: set[tuple[int, int]]) -> bool:
+    try:
+        status = os.stat(folder)
+    except OSError:
+        # The walk itself will say why it cannot be opened.
+        return True
+    identity = (status.st_dev, status.st_ino)
+    if identity in seen:
+        return False
+    seen.add(identity)
+    return True
+
+
+def _problem(name: str, found: str, hint: str) -> Found:
+    expected = "an existing FITS file, a folder of them or a pattern"
+    return Found(Path(name), ReadError(found, expected=expected, hint=hint, path=name))

@@ -1,0 +1,74 @@
+"""The command line: each command parses, calls one library function and prints.
+
+A command is a module of this package; its function is registered here. Modules import nothing at
+the top that takes time, so that ``harpsstar --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from harpsstar._version import __version__
+from harpsstar.cli import inspect, models, predict
+from harpsstar.cli.exit import ExitCode, describe_codes
+from harpsstar.errors import HarpsstarError
+
+
+class _Group(typer.core.TyperGroup):
+    """Turn the package's errors and Ctrl-C into a message and an exit code, for every command."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except HarpsstarError as error:
+            typer.echo(f"harpsstar: {error}", err=True)
+            raise typer.Exit(ExitCode.NOTHING_DONE) from error
+        except KeyboardInterrupt as error:
+            typer.echo("harpsstar: interrupted, nothing was written", err=True)
+            raise typer.Exit(ExitCode.INTERRUPTED) from error
+
+
+app = typer.Typer(
+    name="harpsstar",
+    cls=_Group,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=describe_codes(),
+)
+app.command()(predict.predict)
+app.command()(inspect.inspect)
+app.add_typer(models.app, name="models")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"harpsstar {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _top(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True,
+                           help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Stellar parameters with trustworthy uncertainties from HARPS-N and HARPS spectra."""
+
+
+def main() -> None:
+    """Run the command line; HARPSSTAR_DEBUG=1 shows the traceback of an unexpected error."""
+    try:
+        app(prog_name="harpsstar")
+    except Exception as error:
+        if os.environ.get("HARPSSTAR_DEBUG"):
+            raise
+        print(f"harpsstar: unexpected {type(error).__name__}: {error}\n"
+              "This is a bug. HARPSSTAR_DEBUG=1 harpsstar ... shows where; please report it.",
+              file=sys.stderr)
+        sys.exit(ExitCode.UNEXPECTED)

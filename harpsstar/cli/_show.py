@@ -1,0 +1,138 @@
+"""What commands print: results on standard output, progress and complaints on standard error."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
+from rich.text import Text
+
+from harpsstar.labels import LABELS
+
+if TYPE_CHECKING:
+    from harpsstar.archive.batch import Outcome
+    from harpsstar.archive.describe import Description
+    from harpsstar.io.results import Row
+
+#: How a label is written, and how its uncertainty.
+_FORM = {"teff": (".0f", ".0f"), "logg": (".2f", ".2f"), "m_h": ("+.2f", ".2f"),
+         "vsini": (".1f", ".1f"), "rv": (".2f", ".2f"), "snr": (".0f", "")}
+_STYLE = {"ok": "green", "flagged": "yellow", "failed": "red"}
+#: Wide enough for every column where no terminal sets the width.
+_UNLIMITED = 400
+
+
+class Progress:
+    """A bar on a terminal, a line for each row elsewhere; failures are always told.
+
+    Parameters
+    ----------
+    quiet : bool
+        Say nothing but failures.
+    """
+
+    def __init__(self, *, quiet: bool) -> None:
+        console = Console(stderr=True, highlight=False)
+        self._quiet = quiet
+        self._console = console
+        self._bar = Bar(TextColumn("predicting"), BarColumn(), MofNCompleteColumn(),
+                        TimeRemainingColumn(), console=console, transient=True,
+                        disable=quiet or not console.is_terminal)
+        self._task = self._bar.add_task("", total=None)
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 traceback: TracebackType | None) -> None:
+        self._bar.stop()
+
+    def row(self, row: Row, number: int, total: int) -> None:
+        """Tell that row ``number`` of ``total`` is there."""
+        self._bar.update(self._task, completed=number, total=total)
+        told = row.status == "failed" or not (self._quiet or self._console.is_terminal)
+        if told:
+            line = Text(f"[{number}/{total}] {row.file}: {_sentence(row)}")
+            self._console.print(line, soft_wrap=True)
+
+
+def _sentence(row: Row) -> str:
+    if row.status == "failed":
+        return f"failed: {row.message}"
+    labels = ", ".join(f"{label.name} {_value(row, label.name)} {label.unit}".rstrip()
+                       for label in LABELS)
+    flags = f" ({row.flag_text})" if row.flag_text else ""
+    return f"{row.status}{flags}: {labels}"
+
+
+def _value(row: Row, name: str) -> str:
+    value, error = getattr(row, name), getattr(row, f"{name}_err", math.nan)
+    if not math.isfinite(value):
+        return "–"
+    form, error_form = _FORM[name]
+    return f"{value:{form}}" + (f" ± {error:{error_form}}" if math.isfinite(error) else "")
+
+
+def show_outcome(outcome: Outcome, *, quiet: bool) -> None:
+    """Show the rows of a batch, unless they were written to a file, and how many failed."""
+    if outcome.output is None and outcome.rows:
+        _console().print(_rows_table(outcome.rows))
+    failed = outcome.count("failed")
+    if quiet and not failed and not outcome.interrupted:
+        return
+    print(_summary(outcome), file=sys.stderr)
+
+
+def _summary(outcome: Outcome) -> str:
+    counts = ", ".join(f"{outcome.count(status)} {status}" for status in _STYLE)
+    where = f"; written to {outcome.output}" if outcome.output else ""
+    if outcome.interrupted:
+        done = f"interrupted after {len(outcome.rows)} of {outcome.total} inputs"
+        return f"harpsstar: {done}: {counts}{where or '; nothing was written'}"
+    if outcome.count("failed") == outcome.total:
+        return f"harpsstar: no input gave a result: {counts}{where}"
+    return f"harpsstar: {outcome.total} inputs: {counts}{where}"
+
+
+def _rows_table(rows: tuple[Row, ...]) -> Table:
+    units = {label.name: f" [{label.unit}]" if label.unit else "" for label in LABELS}
+    table = Table("file", "target", "snr", escape("rv [km/s]"),
+                  *(escape(name + unit) for name, unit in units.items()), "status", "remark")
+    for row in rows:
+        remark = "; ".join(text for text in (row.flag_text, row.message) if text)
+        values = (_value(row, name) for name in ("snr", "rv", *units))
+        status = Text(row.status, style=_STYLE[row.status])
+        table.add_row(Text(row.file), Text(row.target), *values, status, Text(remark))
+    return table
+
+
+def show_description(description: Description) -> None:
+    """Show what ``harpsstar inspect`` found."""
+    table = Table(show_header=False, box=None)
+    for name, text in description.facts:
+        table.add_row(name, Text(text))
+    for note in description.notes:
+        table.add_row("note", Text(note))
+    table.add_row("usable", Text(f"no: {description.problem}" if description.problem else "yes"))
+    _console().print(table)
+
+
+def show_models(cards: Mapping[str, Mapping[str, Any]]) -> None:
+    """Show a line for each model: its name and what its card says it is."""
+    table = Table("name", "description")
+    for name, card in cards.items():
+        table.add_row(Text(name), Text(str(card.get("description", ""))))
+    _console().print(table)
+
+
+def _console() -> Console:
+    return Console(highlight=False, width=None if sys.stdout.isatty() else _UNLIMITED)

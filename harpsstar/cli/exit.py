@@ -1,0 +1,43 @@
+"""How a command ended, for scripts."""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from harpsstar.archive.batch import Outcome
+
+
+class ExitCode(enum.IntEnum):
+    """Exit codes of every command."""
+
+    OK = 0
+    UNEXPECTED = 1
+    NOTHING_DONE = 2
+    SOME_FAILED = 3
+    INTERRUPTED = 130
+
+
+_MEANING = {
+    ExitCode.OK: "every input has a result (flagged ones too)",
+    ExitCode.UNEXPECTED: "an unexpected error, a bug",
+    ExitCode.NOTHING_DONE: "wrong usage, or no input gave a result",
+    ExitCode.SOME_FAILED: "some inputs failed",
+    ExitCode.INTERRUPTED: "interrupted",
+}
+
+
+def describe_codes() -> str:
+    """Return one line for the help that says what each code means."""
+    return "Exit codes: " + "; ".join(f"{code:d} {text}" for code, text in _MEANING.items()) + "."
+
+
+def code_of(outcome: Outcome) -> ExitCode:
+    """Return the code of a batch."""
+    failed = outcome.count("failed")
+    if outcome.interrupted:
+        return ExitCode.INTERRUPTED
+    if failed == outcome.total:
+        return ExitCode.NOTHING_DONE
+    return ExitCode.SOME_FAILED if failed else ExitCode.OK

@@ -1,0 +1,1 @@
+"""What is packaged: the compressed grid, the models, the registry of inputs."""

@@ -1,0 +1,1 @@
+"""From a spectrum to stellar parameters."""

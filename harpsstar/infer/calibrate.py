@@ -1,0 +1,95 @@
+"""Calibration: how large the errors of held-out spectra really are, against what was claimed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from harpsstar.infer.estimate import Estimator
+from harpsstar.labels import NAMES
+
+if TYPE_CHECKING:
+    from harpsstar.train.simulate import Simulator
+
+#: Standard deviation of the first guess about the truth: K, dex, dex, km/s. Wider than the spacing
+#: of the velocity templates.
+FIRST_GUESS = (300.0, 0.4, 0.25, 3.0)
+#: Share of a Gaussian within one standard deviation.
+ONE_SIGMA = 0.6827
+
+
+@torch.no_grad()
+def residuals(
+    estimator: Estimator, simulator: Simulator, snr: float, n: int, batch: int = 64
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Truth, error and claimed error of `n` fresh spectra through the whole of inference.
+
+    Parameters
+    ----------
+    estimator : Estimator
+    simulator : Simulator
+        Draws stars and exposes them.
+    snr : float
+        Per pixel.
+    n, batch : int
+        Spectra in all, and at a time.
+
+    Returns
+    -------
+    truth, error, sigma : Tensor
+        Each (n, 4), physical units.
+    """
+    parts: list[tuple[Tensor, Tensor, Tensor]] = []
+    for start in range(0, n, batch):
+        size = min(batch, n - start)
+        stars = simulator.draw(size)
+        rv = simulator.priors.rv_error * torch.randn(size, generator=simulator.generator)
+        exposure = simulator.expose(simulator.spectra(stars, rv), torch.full((size,), snr))
+        guess = torch.tensor(FIRST_GUESS) * torch.randn(size, 4, generator=simulator.generator)
+        answer = estimator(
+            exposure.flux, exposure.ivar, stars.labels + guess, simulator.resolution
+        )
+        sigma = answer.covariance.diagonal(dim1=-2, dim2=-1).sqrt()
+        parts.append((stars.labels, answer.labels - stars.labels, sigma))
+    truth, error, sigma = (torch.cat(column) for column in zip(*parts, strict=True))
+    return truth, error, sigma
+
+
+def calibrate(
+    estimator: Estimator, simulator: Simulator, snr: tuple[float, ...], n: int
+) -> tuple[Tensor, Tensor, dict[str, Any]]:
+    """Find the factors that make 68.27 % of held-out errors lie within one claimed sigma.
+
+    Parameters
+    ----------
+    estimator : Estimator
+        Uncalibrated.
+    simulator : Simulator
+        With a seed that training never used.
+    snr : tuple of float
+        Increasing.
+    n : int
+        Spectra per SNR.
+
+    Returns
+    -------
+    log_snr : Tensor
+        (len(snr),)
+    scale : Tensor
+        (len(snr), 4)
+    metrics : dict
+        Mean absolute errors and raw coverage per SNR, for the card.
+    """
+    rows, metrics = [], {}
+    for value in snr:
+        _, error, sigma = residuals(estimator, simulator, value, n)
+        pull = (error / sigma).abs()
+        rows.append(torch.quantile(pull, ONE_SIGMA, dim=0))
+        metrics[f"snr {value:g}"] = {
+            "mae": dict(zip(NAMES, error.abs().mean(0).tolist(), strict=True)),
+            "median_error": dict(zip(NAMES, error.abs().median(0).values.tolist(), strict=True)),
+            "coverage_before": dict(zip(NAMES, (pull < 1).float().mean(0).tolist(), strict=True)),
+        }
+    return torch.tensor(snr).log(), torch.stack(rows), metrics

@@ -1,0 +1,142 @@
+"""Flags: what may be wrong with a result, what raises each, and what to do about it."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from harpsstar.labels import LABELS
+
+
+class Flag(enum.IntFlag):
+    """Bits of the column ``flags``. Meanings and remedies are in :data:`MEANING`."""
+
+    POOR_FIT = 1
+    GRID_EDGE = 2
+    LOW_SNR = 4
+    BAD_VELOCITY = 8
+    DOUBLE_LINED = 16
+    MISSING_ORDER = 32
+    BLAZE_ESTIMATED = 64
+    VSINI_UPPER_LIMIT = 128
+    SATURATED = 256
+
+
+#: Flag to (what raises it, what to do).
+MEANING: dict[Flag, tuple[str, str]] = {
+    Flag.POOR_FIT: (
+        "the best emulator spectrum misses the observed one by more than 4 % of the continuum "
+        "(median, beyond the noise): an M dwarf, a very cool giant, emission, a composite "
+        "spectrum, a wrong blaze",
+        "do not use the labels; look at the spectrum",
+    ),
+    Flag.GRID_EDGE: (
+        "a label lies within 1 % of its range, or within one sigma, of where the grid ends "
+        "(vsini at zero excepted)",
+        "the star may lie outside the grid: treat the label as a limit",
+    ),
+    Flag.LOW_SNR: (
+        "signal-to-noise ratio below 5 per pixel, where the network was not trained",
+        "combine exposures",
+    ),
+    Flag.BAD_VELOCITY: (
+        "no significant correlation peak with any template",
+        "look at the spectrum; a hot star or noise alone gives this",
+    ),
+    Flag.DOUBLE_LINED: (
+        "a second correlation peak of at least 60 % of the first's height",
+        "a double-lined binary or moonlight: do not use the labels",
+    ),
+    Flag.MISSING_ORDER: (
+        "at least one of the eight orders has less than a quarter of its pixels",
+        "nothing, if it is the gap of HARPS: the errors account for it",
+    ),
+    Flag.BLAZE_ESTIMATED: (
+        "no blaze file was found, so the blaze was estimated from the spectrum",
+        "put the blaze file beside the spectrum or use --blaze-dir",
+    ),
+    Flag.VSINI_UPPER_LIMIT: (
+        "vsini is not resolved: below c/R = 2.6 km/s or less than two sigma from zero",
+        "read vsini + 2 vsini_err as an upper limit",
+    ),
+    Flag.SATURATED: (
+        "pixels above the detector's linear range were masked",
+        "nothing, unless there are many",
+    ),
+}
+
+#: Flags that make a row ``flagged``; the others inform and leave it ``ok``.
+SERIOUS = Flag.POOR_FIT | Flag.GRID_EDGE | Flag.LOW_SNR | Flag.BAD_VELOCITY | Flag.DOUBLE_LINED
+
+MAX_MISFIT = 0.04
+MIN_SNR = 5.0
+MIN_SIGNIFICANCE = 25.0
+MAX_PEAK_RATIO = 0.6
+MIN_ORDER_SHARE = 0.25
+EDGE_SHARE = 0.01
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the flags of one spectrum are decided on.
+
+    ``order_share`` is (8,), the share of usable pixels of each order; ``labels`` and ``sigma``
+    (4,) in physical units; ``lowest_logg`` the grid's limit at this teff; ``resolution`` the
+    resolving power.
+    """
+
+    labels: npt.NDArray[np.float64]
+    sigma: npt.NDArray[np.float64]
+    lowest_logg: float
+    resolution: float
+    misfit: float
+    snr: float
+    significance: float
+    peak_ratio: float
+    order_share: npt.NDArray[np.float64]
+    blaze: str
+    saturated: bool
+
+
+def near_edge(evidence: Evidence) -> bool:
+    """Whether a label is as near to the end of the grid as ``GRID_EDGE`` says."""
+    for value, sigma, label in zip(evidence.labels, evidence.sigma, LABELS, strict=True):
+        low = evidence.lowest_logg if label.name == "logg" else label.low
+        margin = max(EDGE_SHARE * (label.high - label.low), float(sigma))
+        if value > label.high - margin or (value < low + margin and label.name != "vsini"):
+            return True
+    return False
+
+
+def assess(evidence: Evidence) -> Flag:
+    """Raise the flags that the evidence asks for."""
+    vsini, vsini_err = float(evidence.labels[3]), float(evidence.sigma[3])
+    unresolved = vsini < 299792.458 / evidence.resolution or vsini < 2 * vsini_err
+    raised = {
+        Flag.POOR_FIT: evidence.misfit > MAX_MISFIT,
+        Flag.GRID_EDGE: near_edge(evidence),
+        Flag.LOW_SNR: evidence.snr < MIN_SNR,
+        Flag.BAD_VELOCITY: evidence.significance < MIN_SIGNIFICANCE,
+        Flag.DOUBLE_LINED: evidence.peak_ratio > MAX_PEAK_RATIO,
+        Flag.MISSING_ORDER: bool((evidence.order_share < MIN_ORDER_SHARE).any()),
+        Flag.BLAZE_ESTIMATED: evidence.blaze == "estimated",
+        Flag.VSINI_UPPER_LIMIT: unresolved,
+        Flag.SATURATED: evidence.saturated,
+    }
+    total = Flag(0)
+    for flag, is_raised in raised.items():
+        if is_raised:
+            total |= flag
+    return total
+
+
+def text(flags: Flag) -> str:
+    """Names of the flags that are set, separated by commas; empty when none is.
+
+    >>> text(Flag.LOW_SNR | Flag.POOR_FIT)
+    'POOR_FIT,LOW_SNR'
+    """
+    return ",".join(str(flag.name) for flag in Flag if flag in flags)

@@ -1,0 +1,200 @@
+"""The blaze of an échelle order: from the calibration file, or from the spectrum itself."""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from numpy.polynomial import legendre
+
+from harpsstar.errors import ReadError
+from harpsstar.io.files import open_fits
+
+__all__ = ["estimate_blaze", "find_blaze"]
+
+Array = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
+
+#: Below this part of an order's maximum the blaze says nothing about the star.
+FLOOR = 0.02
+_BLOCKS, _CELLS = 64, 8
+_DEGREE = 6
+_NEIGHBOURS = 4
+
+
+def find_blaze(
+    name: str, shape: tuple[int, int], path: str, blaze_dir: str | os.PathLike[str] | None = None
+) -> tuple[Array | None, str]:
+    """Look for a blaze file by the name that a header gives.
+
+    Parameters
+    ----------
+    name : str
+        File name from the header; anything before the last slash is ignored.
+    shape : (int, int)
+        Rows and pixels of the spectrum.
+    path : str
+        The spectrum's path; its folder is searched, after ``blaze_dir``.
+    blaze_dir : path, optional
+        Folder with calibration files.
+
+    Returns
+    -------
+    blaze : ndarray (n_orders, n_pixels) or None
+        None where there is no usable file.
+    reason : str
+        Why there is none, for a note; empty when there is one.
+    """
+    name = name.replace("\\", "/").rpartition("/")[2]
+    if not name:
+        return None, "the header names no blaze file"
+    folders = [Path(blaze_dir)] if blaze_dir is not None else []
+    folders += [Path(path).parent] if path else []
+    for folder in folders:
+        for candidate in _spellings(name):
+            file = folder / candidate
+            if file.is_file():
+                return _load_checked(file, shape)
+    return None, f"{name} was not found"
+
+
+def _spellings(name: str) -> list[str]:
+    """Archives and file systems replace the colons of a time and compress."""
+    stem = name.removesuffix(".gz")
+    plain = [stem, stem.replace(":", "-"), stem.replace(":", "_")]
+    return [text + ending for text in dict.fromkeys(plain) for ending in ("", ".gz")]
+
+
+def _load_checked(file: Path, shape: tuple[int, int]) -> tuple[Array | None, str]:
+    state = file.stat()
+    try:
+        blaze = _load(str(file), state.st_mtime_ns, state.st_size)
+    except ReadError as error:
+        return None, f"{file.name} cannot be used ({error.found})"
+    if blaze.shape != shape:
+        return None, f"{file.name} has the shape {blaze.shape} instead of {shape}"
+    with np.errstate(invalid="ignore", divide="ignore"):
+        level = np.nan_to_num(blaze, nan=0.0, posinf=0.0, neginf=0.0)
+        good = (level > 0) & (level > FLOOR * level.max(axis=1, keepdims=True))
+        jumps = np.abs(np.diff(level, axis=1)) / np.abs(level[:, 1:])
+    rows = good.mean(axis=1) > 0.5
+    if rows.mean() < 0.5:
+        return None, f"{file.name} looks wrong (most of its pixels are not positive)"
+    # The pixels of a lamp's order follow each other within a per cent; those of a star do not.
+    if np.nanmedian(jumps[rows]) > 0.1:
+        return None, f"{file.name} looks wrong (not smooth)"
+    return blaze, ""
+
+
+@lru_cache(maxsize=8)
+def _load(file: str, mtime: int, size: int) -> Array:
+    """Read the first image of a file; the unused arguments make a changed file a new one."""
+    with open_fits(file) as hdus:
+        for hdu in hdus:
+            if hdu.is_image and hdu.header.get("NAXIS") == 2:
+                blaze = np.array(hdu.data, dtype=float)
+                blaze.flags.writeable = False
+                return blaze
+    raise ReadError("no two-dimensional image", expected="a blaze frame", path=file)
+
+
+def estimate_blaze(density: Array, usable: Mask, wave: Array) -> Array:
+    """Blaze from the orders' own upper envelopes and overlaps.
+
+    Neighbouring orders have the same blaze as a function of pixel to a few per cent, so the median
+    over nine of them bridges broad lines. The star's own slope is in every envelope too; what
+    tells it from the blaze is that two orders must agree where they overlap. What remains of the
+    star's continuum is a smooth factor, which the continuum fit takes up.
+
+    Parameters
+    ----------
+    density : ndarray (n_orders, n_pixels)
+        Flux per wavelength with its blaze.
+    usable : ndarray of bool (n_orders, n_pixels)
+        False for pixels to be left out.
+    wave : ndarray (n_orders, n_pixels)
+        Wavelengths, rising along each order.
+
+    Returns
+    -------
+    ndarray (n_orders, n_pixels)
+        Positive, 1 at each order's maximum.
+    """
+    n_orders, n_pixels = density.shape
+    envelope = _log_envelope(density, usable)
+    centres = (np.arange(envelope.shape[1]) + 0.5) / envelope.shape[1] * 2 - 1
+    x = np.linspace(-1, 1, n_pixels)
+    log_blaze = np.zeros(density.shape)
+    for row in range(n_orders):
+        near = envelope[_nearby(row)]
+        finite = np.isfinite(near).any(axis=0)
+        if finite.sum() > _DEGREE + 1:
+            shape = np.nanmedian(near[:, finite], axis=0)
+            log_blaze[row] = legendre.legval(x, _upper_fit(centres[finite], shape))
+    tilts = _tilts(density / np.exp(log_blaze), usable, wave)
+    for row in range(n_orders):
+        near = tilts[_nearby(row)]
+        if np.isfinite(near).any():
+            log_blaze[row] += np.nanmedian(near) * x
+    blaze: Array = np.exp(np.clip(log_blaze - log_blaze.max(axis=1, keepdims=True), -7.0, 0.0))
+    return blaze
+
+
+def _nearby(row: int) -> slice:
+    return slice(max(0, row - _NEIGHBOURS), row + _NEIGHBOURS + 1)
+
+
+def _tilts(density: Array, usable: Mask, wave: Array) -> Array:
+    """Slope of log blaze per half order that would make each order agree with the next one."""
+    n_orders, n_pixels = density.shape
+    tilts = np.full(n_orders, np.nan)
+    x = np.linspace(-1, 1, n_pixels)
+    clean = np.where(usable, density, 0.0)
+    for row in range(n_orders - 1):
+        shared = (wave[row] > wave[row + 1, 0]) & (wave[row] < wave[row + 1, -1])
+        if shared.sum() < 50:
+            continue
+        at = wave[row, shared]
+        whole = usable[row, shared] & (np.interp(at, wave[row + 1], usable[row + 1]) > 0.999)
+        this = clean[row, shared][whole].sum()
+        other = np.interp(at, wave[row + 1], clean[row + 1])[whole].sum()
+        distance = x[shared].mean() - np.interp(at, wave[row + 1], x).mean()
+        if this > 0 and other > 0 and distance > 0.5:
+            tilts[row] = np.log(this / other) / distance
+    return tilts
+
+
+def _log_envelope(density: Array, usable: Mask) -> Array:
+    """Log of the second highest of eight averages in each block, less its median in the row."""
+    cell = max(1, density.shape[1] // (_BLOCKS * _CELLS))
+    n_cells = density.shape[1] // cell
+    blocks = max(1, n_cells // _CELLS)
+    stop = blocks * _CELLS * cell
+    layout = (density.shape[0], blocks, _CELLS, cell)
+    weight = usable[:, :stop].reshape(layout)
+    value = np.where(usable, density, 0.0)[:, :stop].reshape(layout)
+    count = weight.sum(axis=3)
+    mean = np.where(count > 0, value.sum(axis=3) / np.maximum(count, 1), -np.inf)
+    high = np.sort(mean, axis=2)[:, :, -2]
+    log = np.log(np.where(high > 0, high, np.nan))
+    lit = np.isfinite(log).sum(axis=1) > blocks // 2
+    log[~lit] = np.nan
+    log[lit] -= np.nanmedian(log[lit], axis=1, keepdims=True)
+    return log
+
+
+def _upper_fit(x: Array, y: Array) -> Array:
+    """Legendre coefficients of a smooth curve that ignores dips (lines)."""
+    keep = np.ones(x.size, dtype=bool)
+    coefficients = legendre.legfit(x, y, _DEGREE)
+    for _ in range(3):
+        residual = y - legendre.legval(x, coefficients)
+        scatter = 1.4826 * np.median(np.abs(residual[keep]))
+        keep = residual > -2.0 * scatter - 1e-6
+        if keep.sum() <= _DEGREE + 1:
+            break
+        coefficients = legendre.legfit(x[keep], y[keep], _DEGREE)
+    return np.asarray(coefficients, dtype=float)

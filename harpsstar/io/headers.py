@@ -1,0 +1,210 @@
+"""What a header says: which product, which instrument, and single values with good errors."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from harpsstar.errors import ReadError, UnknownInstrumentError, WrongProductError
+from harpsstar.instruments import Instrument, from_header
+
+__all__ = ["Cards", "canonical_snr", "classify", "is_product"]
+
+#: First word of DPR TYPE (what fibre A saw) of frames that hold no star.
+_CALIBRATIONS = frozenset(
+    ("BIAS", "CONTAM", "DARK", "DOME", "EFF", "FLAT", "FP", "LAMP", "LED", "LFC", "ORDERDEF")
+    + ("THAR", "TUN", "WAVE")
+)
+_SPECTRUM = re.compile(r"(S2D_BLAZE|S2D|S1D)(_SKYSUB|_TELL_CORR|_FINAL)*_A")
+_EXPECTED = "a star's spectrum: e2ds_A, s1d_A, S2D_A, S2D_BLAZE_A or S1D_A"
+_OLD_NAMES = {"LAMP": "blaze or flat-field frame", "WAVE": "wavelength calibration"}
+#: Physical orders of the eight canonical rows; m·λ is the same for all three spectrographs.
+_CANONICAL_M = (114, 121)
+
+
+def classify(cards: Mapping[str, Any], path: str = "") -> str:
+    """Tell from a primary header which product a file is.
+
+    Parameters
+    ----------
+    cards : mapping
+        Keyword to value, ``HIERARCH`` left out.
+
+    Returns
+    -------
+    str
+        ``"e2ds"``, ``"s1d"``, ``"S2D"``, ``"S2D_BLAZE"`` or ``"S1D"``.
+
+    Raises
+    ------
+    WrongProductError
+        A product without a stellar spectrum of fibre A.
+    UnknownInstrumentError
+        Neither a known product nor a known instrument.
+    """
+    category = _first(cards, "PRO CATG")
+    if category:
+        return _new(category, cards, path)
+    return _old(cards, path)
+
+
+def is_product(cards: Mapping[str, Any], *products: str) -> bool:
+    """Tell whether a header is of one of these products and of a known instrument."""
+    try:
+        from_header(cards)
+        return classify(cards) in products
+    except ReadError:
+        return False
+
+
+def _new(category: str, cards: Mapping[str, Any], path: str) -> str:
+    match = _SPECTRUM.fullmatch(category)
+    if match:
+        _refuse_calibration(cards, path)
+        return match.group(1)
+    raise _wrong(f"product {category}", cards, path)
+
+
+def _old(cards: Mapping[str, Any], path: str) -> str:
+    axes = str(cards.get("NAXIS", "0"))
+    unit = str(cards.get("CTYPE1", "")).lower()
+    if unit.startswith("km"):
+        raise _wrong("cross-correlation function (ccf) or bisector", cards, path)
+    _refuse_calibration(cards, path)
+    blaze = _first(cards, "DRS BLAZE FILE")
+    if re.search(r"_B\b", blaze.partition("blaze")[2]):
+        raise _wrong("spectrum of fibre B", cards, path)
+    if axes == "2":
+        return "e2ds"
+    if axes == "1":
+        return "s1d"
+    raise _wrong("raw frame or unknown product (no PRO CATG card)", cards, path)
+
+
+def _refuse_calibration(cards: Mapping[str, Any], path: str) -> None:
+    kind = _first(cards, "DPR TYPE")
+    source = kind.upper().partition(",")[0]
+    if source in _CALIBRATIONS:
+        name = _OLD_NAMES.get(source, "calibration frame")
+        raise _wrong(f"{name} (DPR TYPE = {kind})", cards, path)
+
+
+def _wrong(found: str, cards: Mapping[str, Any], path: str) -> ReadError:
+    """Say which instrument is not known rather than which of its products was found."""
+    try:
+        from_header(cards, path)
+    except UnknownInstrumentError as error:
+        return error
+    return WrongProductError(
+        found, expected=_EXPECTED, hint="leave this file out", path=path or None
+    )
+
+
+def _first(cards: Mapping[str, Any], ending: str) -> str:
+    for prefix in ("ESO", "TNG"):
+        value = cards.get(f"{prefix} {ending}")
+        if value is not None:
+            return str(value).strip()
+    return ""
+
+
+@dataclass(frozen=True)
+class Cards:
+    """A header read through an instrument's card names.
+
+    Attributes
+    ----------
+    header : mapping
+        The primary header.
+    names : mapping
+        Meaning to card name, of one pipeline generation.
+    path : str
+        For error messages.
+    """
+
+    header: Mapping[str, Any]
+    names: Mapping[str, Any]
+    path: str = ""
+
+    @classmethod
+    def of(cls, header: Mapping[str, Any], instrument: Instrument, kind: str, path: str) -> Cards:
+        """Choose the card names of one pipeline generation (``"old"`` or ``"new"``).
+
+        Raises
+        ------
+        UnknownInstrumentError
+            This pipeline generation is not described for the instrument.
+        """
+        if kind not in instrument.cards:
+            raise UnknownInstrumentError(
+                f"a product of the {kind} pipeline of {instrument.name}",
+                expected=f"products of the {', '.join(instrument.cards)} pipeline",
+                path=path,
+            )
+        return cls(header, instrument.cards[kind], path)
+
+    def name(self, meaning: str, **numbers: int) -> str:
+        """Card name with this meaning; empty when this instrument has none."""
+        return str(self.names.get(meaning, "")).format(**numbers)
+
+    def text(self, meaning: str, **numbers: int) -> str:
+        """Text of the first card present among those with this meaning, else empty."""
+        for name in _listed(self.names.get(meaning, ())):
+            value = self.header.get(name.format(**numbers))
+            if isinstance(value, str | int | float) and str(value).strip():
+                return str(value).strip()
+        return ""
+
+    def number(self, meaning: str, default: float = np.nan, **numbers: int) -> float:
+        """Value of the first finite card among those with this meaning, else the default."""
+        for name in _listed(self.names.get(meaning, ())):
+            value = _number(self.header.get(name.format(**numbers)))
+            if np.isfinite(value):
+                return value
+        return default
+
+    def required(self, meaning: str, what: str, **numbers: int) -> float:
+        """Value of a card without which the file is of no use.
+
+        Raises
+        ------
+        ReadError
+            The card is missing or no finite number.
+        """
+        value = self.number(meaning, **numbers)
+        if not np.isfinite(value):
+            raise ReadError(
+                f"no usable card {self.name(meaning, **numbers)!r} ({what})",
+                expected="the whole header of the pipeline product",
+                hint="fetch the product again",
+                path=self.path,
+            )
+        return value
+
+    def snr(self, n_orders: int) -> tuple[float, ...]:
+        """Signal to noise of every order, empty when the header has none."""
+        values = [self.number("snr", row=i, order=i + 1) for i in range(n_orders)]
+        return tuple(values) if np.isfinite(values).any() else ()
+
+
+def canonical_snr(snr_orders: tuple[float, ...], instrument: Instrument) -> float:
+    """Median signal to noise of the orders around 5200 Å, nan when unknown."""
+    low, high = _CANONICAL_M
+    pairs = zip(snr_orders, instrument.order_m, strict=False)
+    values = [s for s, m in pairs if low <= m <= high and np.isfinite(s) and s > 0]
+    return float(np.median(values)) if values else float("nan")
+
+
+def _listed(names: str | Iterable[str]) -> Iterable[str]:
+    return (names,) if isinstance(names, str) else names
+
+
+def _number(value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return float("nan")

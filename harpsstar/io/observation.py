@@ -1,0 +1,55 @@
+"""What a file says about the exposure, beside the spectrum itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Observation"]
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What is known about one exposure; ``meta["observation"]`` of every spectrum read.
+
+    Attributes
+    ----------
+    file : str
+        Path as given, or empty.
+    target : str
+        Name of the target, or empty.
+    instrument : str
+        Name of the :class:`~harpsstar.instruments.Instrument`, or empty for a 1-D spectrum whose
+        header names none.
+    product : str
+        ``"e2ds"``, ``"s1d"`` (old DRS), ``"S2D"``, ``"S2D_BLAZE"`` or ``"S1D"`` (new DRS).
+    bjd : float
+        Barycentric Julian date; nan when unknown.
+    berv : float
+        Barycentric Earth radial velocity [km/s]; nan when unknown.
+    snr : float
+        Signal to noise per extracted pixel, median over the orders of 5025-5393 Å.
+    snr_orders : tuple of float
+        Signal to noise of every order from the header; empty when it has none.
+    rv_header, rv_header_err : float
+        Barycentric radial velocity measured by the pipeline and its error [km/s], else nan.
+    blaze : str
+        How the blaze was removed: ``"file NAME"``, ``"estimated"``, ``"pipeline"`` or ``"none"``.
+    resolution : float
+        Resolving power.
+    notes : tuple of str
+        What a user should know about how the file was read.
+    """
+
+    file: str
+    target: str
+    instrument: str
+    product: str
+    bjd: float
+    berv: float
+    snr: float
+    snr_orders: tuple[float, ...]
+    rv_header: float
+    rv_header_err: float
+    blaze: str
+    resolution: float
+    notes: tuple[str, ...] = ()

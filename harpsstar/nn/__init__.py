@@ -1,0 +1,1 @@
+"""Networks: tensors in, distributions out. This room knows no files and no wavelengths."""

@@ -1,0 +1,1 @@
+"""Observed spectra: the canonical frame, the continuum, the velocity, the noise."""

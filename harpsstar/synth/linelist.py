@@ -1,0 +1,230 @@
+"""Assembly of the line list: what ``linelist.toml`` says, done.
+
+A line list is a plain :class:`numpy.ndarray` with the fields of :data:`DTYPE`, sorted by
+wavelength. Nothing here needs PySME; :mod:`harpsstar.synth.synthesis` turns the array into
+PySME's own container.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import tomllib
+from collections.abc import Iterable, Iterator
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from harpsstar.errors import InputsMissingError
+
+#: wavelength air Å; excitation eV; log10 damping per perturber (VALD convention; van der Waals
+#: may hold ABO's sigma.alpha when positive).
+DTYPE = np.dtype(
+    [
+        ("species", "U8"),
+        ("wavelength", "f8"),
+        ("excitation", "f8"),
+        ("log_gf", "f8"),
+        ("gamma_rad", "f8"),
+        ("gamma_stark", "f8"),
+        ("gamma_vdw", "f8"),
+        ("source", "U16"),
+    ]
+)
+
+LineArray = npt.NDArray[np.void]
+
+ELEMENTS = (
+    "H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se "
+    "Br Kr Rb Sr Y Zr Nb Mo Tc Ru Rh Pd Ag Cd In Sn Sb Te I Xe Cs Ba La Ce Pr Nd Pm Sm Eu Gd Tb "
+    "Dy Ho Er Tm Yb Lu Hf Ta W Re Os Ir Pt Au Hg Tl Pb Bi Po At Rn Fr Ra Ac Th Pa U"
+).split()
+
+#: Asplund, Grevesse, Sauval & Scott (2009), Table 1: log eps(X); used only to decide what to keep.
+SOLAR = dict(
+    zip(
+        ELEMENTS,
+        # fmt: off
+        (12.00, 10.93, 1.05, 1.38, 2.70, 8.43, 7.83, 8.69, 4.56, 7.93, 6.24, 7.60, 6.45, 7.51,
+         5.41, 7.12, 5.50, 6.40, 5.03, 6.34, 3.15, 4.95, 3.93, 5.64, 5.43, 7.50, 4.99, 6.22, 4.19,
+         4.56, 3.04, 3.65, 2.30, 3.34, 2.54, 3.25, 2.52, 2.87, 2.21, 2.58, 1.46, 1.88, -9.0, 1.75,
+         0.91, 1.57, 0.94, 1.71, 0.80, 2.04, 1.01, 2.18, 1.55, 2.24, 1.08, 2.18, 1.10, 1.58, 0.72,
+         1.42, -9.0, 0.96, 0.52, 1.07, 0.30, 1.10, 0.48, 0.92, 0.10, 0.84, 0.10, 0.85, -0.12, 0.85,
+         0.26, 1.40, 1.38, 1.62, 0.92, 1.17, 0.90, 1.75, 0.65, -9.0, -9.0, -9.0, -9.0, -9.0, -9.0,
+         0.02, -9.0, -0.54),
+        # fmt: on
+        strict=True,
+    )
+)
+
+
+def air_from_vacuum(wavelength: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Convert vacuum to air wavelengths, in Å, as VALD does.
+
+    Source: N. Piskunov's fit to the formulae of Birch & Downs (1994), as printed by VALD
+    ("Air-to-vacuum conversion"); holds for 2000–100,000 Å.
+
+    >>> float(round(air_from_vacuum(5000.0)[()], 3))
+    4998.606
+    """
+    lam = np.asarray(wavelength, dtype=float)
+    s2 = (1e4 / lam) ** 2
+    n = 1 + 0.0000834254 + 0.02406147 / (130 - s2) + 0.00015998 / (38.9 - s2)
+    return lam / n
+
+
+def _vald_short(path: Path) -> Iterator[tuple[Any, ...]]:
+    pattern = re.compile(r"^'\s*(\w+)\s+(\d+)\s*'")
+    for text in path.read_text(errors="replace").splitlines():
+        head = pattern.match(text)
+        if head is None:
+            continue
+        wave, energy, _vmic, gf, rad, stark, vdw = (
+            float(part) for part in text[head.end() :].lstrip(" ,").split(",")[:7]
+        )
+        yield f"{head[1]} {head[2]}", wave, energy, gf, rad, stark, vdw
+
+
+def _moog(path: Path, source: dict[str, Any], isotopes: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
+    lines = path.read_text(errors="replace").splitlines()[source.get("header_lines", 0) :]
+    for text in lines:
+        parts = text.split()
+        try:
+            wave, energy, gf = float(parts[0]), float(parts[2]), float(parts[3])
+            code = float(parts[1])
+        except (ValueError, IndexError):
+            continue
+        vdw = 0.0
+        if source.get("damping", True) and len(parts) > 4:
+            vdw = float(parts[4])
+        if code >= 100:
+            species, share = isotopes.get(f"{code:.5f}", ("", 1.0))
+            gf += np.log10(share)
+        elif round(code % 1, 4) in (0.0, 0.1, 0.2):
+            species = f"{ELEMENTS[int(code) - 1]} {round(code % 1 * 10) + 1}"
+        else:  # a hyperfine or isotopic component of an atom: the sum is listed elsewhere
+            continue
+        if species:
+            yield species, abs(wave), energy, gf, 0.0, 0.0, vdw
+
+
+def _read(source: dict[str, Any], config: dict[str, Any], root: Path) -> LineArray:
+    names = [source["file"].format(element=el) for el in source.get("elements", [""])]
+    rows: list[tuple[Any, ...]] = []
+    for name in names:
+        path = root / name
+        if not path.is_file():
+            raise InputsMissingError(
+                "line list not found",
+                path=path,
+                expected=f"the source {source['name']!r} of linelist.toml",
+                hint="run `harpsstar synth inputs`, or set HARPSSTAR_CACHE to a folder that has it",
+            )
+        if source["format"] == "vald-short":
+            rows.extend((*row, source["name"]) for row in _vald_short(path))
+        else:
+            rows.extend((*row, source["name"]) for row in _moog(path, source, config["isotopes"]))
+    lines = np.array(rows, dtype=DTYPE)
+    if source["medium"] == "vacuum":
+        lines["wavelength"] = air_from_vacuum(lines["wavelength"])
+    inside = (lines["wavelength"] > config["range"]["low"]) & (
+        lines["wavelength"] < config["range"]["high"]
+    )
+    lines = lines[inside]
+    if "species" in source:
+        return lines[np.isin(lines["species"], source["species"])]
+    atoms = {f"{element} {ion}" for element in ELEMENTS for ion in (1, 2, 3)}
+    return lines[np.isin(lines["species"], sorted(atoms))]
+
+
+def _new_lines(lines: LineArray, held: LineArray, match: dict[str, float]) -> LineArray:
+    """Those of `lines` that no line in `held` matches."""
+    keep = np.ones(len(lines), dtype=bool)
+    for species in np.unique(lines["species"]):
+        mine = np.flatnonzero(lines["species"] == species)
+        old = held[held["species"] == species]
+        old = old[np.argsort(old["wavelength"])]
+        low = np.searchsorted(old["wavelength"], lines["wavelength"][mine] - match["wavelength"])
+        high = np.searchsorted(old["wavelength"], lines["wavelength"][mine] + match["wavelength"])
+        for i, a, b in zip(mine, low, high, strict=True):
+            near = abs(old["excitation"][a:b] - lines["excitation"][i]) < match["energy"]
+            keep[i] = not near.any()
+    return lines[keep]
+
+
+def _strong_enough(lines: LineArray, config: dict[str, Any]) -> npt.NDArray[np.bool_]:
+    """Whether a line can matter for some star of the grid (see ``[cut]``)."""
+    abundance = dict(config["solar_abundance_of_molecules"])
+    for species in np.unique(lines["species"]):
+        abundance.setdefault(str(species), SOLAR.get(str(species).split()[0], -9.0))
+    base = lines["log_gf"] - 7.5 + np.array([abundance[str(s)] for s in lines["species"]])
+    theta = 5040.0 / np.array(config["cut"]["temperatures"])
+    best = (base[:, None] - lines["excitation"][:, None] * theta).max(axis=1)
+    return best > config["cut"]["threshold"]
+
+
+def _selected(lines: LineArray, rule: dict[str, Any]) -> npt.NDArray[np.bool_]:
+    chosen = np.ones(len(lines), dtype=bool)
+    for field in ("source", "species"):
+        if field in rule:
+            chosen &= lines[field] == rule[field]
+    if "wavelengths" in rule:
+        offsets = abs(lines["wavelength"][:, None] - np.array(rule["wavelengths"])[None, :])
+        chosen &= offsets.min(axis=1) < 0.011
+    return chosen
+
+
+def configuration() -> dict[str, Any]:
+    """Return the packaged rules of assembly, ``linelist.toml``."""
+    text = resources.files("harpsstar.synth").joinpath("linelist.toml").read_text("utf-8")
+    return tomllib.loads(text)
+
+
+def assemble(root: Path, config: dict[str, Any] | None = None) -> LineArray:
+    """Build the line list from the sources below `root`.
+
+    Parameters
+    ----------
+    root : Path
+        Folder that holds ``lines/…`` (see :mod:`harpsstar.synth.inputs`).
+    config : dict, optional
+        Rules; those of the package by default.
+
+    Returns
+    -------
+    ndarray of :data:`DTYPE`, sorted by wavelength.
+
+    Raises
+    ------
+    InputsMissingError
+        When a source file is not there.
+    """
+    config = configuration() if config is None else config
+    held = np.empty(0, dtype=DTYPE)
+    for source in config["source"]:
+        new = _new_lines(_read(source, config, root), held, config["match"])
+        held = np.concatenate([held, new])
+    for rule in config["remove"]:
+        held = held[~_selected(held, rule)]
+    for rule in config["shift"]:
+        held["log_gf"][_selected(held, rule)] += rule["log_gf"]
+    held = held[_strong_enough(held, config)]
+    return held[np.argsort(held["wavelength"], kind="stable")]
+
+
+def without_molecules(lines: LineArray) -> LineArray:
+    """Return the atomic lines alone (molecules are dissociated above about 7000 K)."""
+    return lines[[str(species).split()[0] in SOLAR for species in lines["species"]]]
+
+
+def digest(lines: LineArray) -> str:
+    """SHA-256 over the content, the same on every machine."""
+    parts: Iterable[str] = (
+        f"{row['species']}|{row['wavelength']:.5f}|{row['excitation']:.4f}|{row['log_gf']:.4f}|"
+        f"{row['gamma_rad']:.3f}|{row['gamma_stark']:.3f}|{row['gamma_vdw']:.3f}\n"
+        for row in lines
+    )
+    return hashlib.sha256("".join(parts).encode()).hexdigest()

@@ -1,0 +1,1 @@
+"""Training: what is drawn, how a network learns it, what is kept."""

@@ -1,0 +1,215 @@
+"""Training spectra, made on the fly: the emulator behind a detector.
+
+What happens to an observed spectrum happens here too: photon and read noise under a blaze,
+missing pixels, then the continuum fitted against a model whose labels are only nearly right.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from harpsstar.labels import LABELS
+from harpsstar.spectra import continuum
+from harpsstar.synth.emulator import Emulator
+from harpsstar.synth.relations import VMAC_SCATTER, VMIC_SCATTER, vmac_relation, vmic_relation
+
+
+@dataclass(frozen=True)
+class Priors:
+    """What training spectra are drawn from.
+
+    Labels are uniform over the grid's own region. ``snr`` is log-uniform, per pixel, median over
+    the orders. Scatters are Gaussian, in km/s. ``template_error`` are the standard deviations of
+    the labels of the model that the continuum is fitted against (K, dex, dex, km/s), at SNR 100;
+    they grow as 1/SNR.
+    """
+
+    snr: tuple[float, ...] = (5.0, 500.0)
+    vmic_scatter: float = VMIC_SCATTER
+    vmac_scatter: float = VMAC_SCATTER
+    rv_error: float = 0.05
+    read_noise: float = 7.0
+    blaze_share: float = 0.7
+    masked_share: float = 0.4
+    template_error: tuple[float, ...] = (25.0, 0.04, 0.02, 0.4)
+
+
+@dataclass(frozen=True)
+class Stars:
+    """Labels (n, 4) and nuisances (n,) of simulated stars, in physical units."""
+
+    labels: Tensor
+    vmic: Tensor
+    vmac: Tensor
+
+    def __len__(self) -> int:
+        """Return the number of stars."""
+        return len(self.labels)
+
+    def __getitem__(self, index: slice | Tensor) -> Stars:
+        """Return some of the stars."""
+        return Stars(self.labels[index], self.vmic[index], self.vmac[index])
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """Observed spectra before normalisation: flux and inverse variance, both (n, 8, 4096)."""
+
+    flux: Tensor
+    ivar: Tensor
+
+
+def _uniform(n: int, low: float, high: float, generator: torch.Generator) -> Tensor:
+    return low + (high - low) * torch.rand(n, generator=generator)
+
+
+def draw_stars(
+    emulator: Emulator, n: int, priors: Priors, generator: torch.Generator
+) -> Stars:
+    """Draw labels uniformly over the region of the grid, nuisances about their relations."""
+    kept: list[Tensor] = []
+    while sum(map(len, kept)) < n:
+        trial = torch.stack(
+            [_uniform(2 * n, label.low, label.high, generator) for label in LABELS], dim=1
+        )
+        teff, logg, m_h, _ = trial.T
+        kept.append(trial[emulator.contains(teff, logg, m_h, torch.full_like(teff, 1.5))])
+    labels = torch.cat(kept)[:n]
+    return stars_at(labels, priors, generator)
+
+
+def stars_at(labels: Tensor, priors: Priors, generator: torch.Generator) -> Stars:
+    """Draw vmic and vmac for given labels (n, 4)."""
+    n = len(labels)
+    vmic = vmic_relation(*labels[:, :3].T)
+    vmic = vmic + priors.vmic_scatter * torch.randn(n, generator=generator)
+    vmac = vmac_relation(labels[:, 0], labels[:, 1])
+    vmac = vmac + priors.vmac_scatter * torch.randn(n, generator=generator)
+    return Stars(labels, vmic.clamp(1.0, 2.0), vmac.clamp(0.5, 9.0))
+
+
+class Simulator:
+    """Draws stars and observes them.
+
+    Parameters
+    ----------
+    emulator : Emulator
+    wave : ndarray or Tensor
+        (8, 4096) air Å, the canonical frame.
+    blaze : Tensor
+        (8, 4096) the instrument's efficiency along each order, median 1 over all.
+    resolution : float
+        Resolving power.
+    priors : Priors
+    seed : int
+        The whole stream is a function of it.
+    """
+
+    def __init__(
+        self,
+        emulator: Emulator,
+        wave: Tensor,
+        blaze: Tensor,
+        resolution: float,
+        priors: Priors,
+        seed: int,
+    ) -> None:
+        self.emulator = emulator
+        self.sampler = emulator.sampler(wave)
+        self.blaze = blaze
+        self.resolution = resolution
+        self.priors = priors
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def draw(self, n: int) -> Stars:
+        """Draw `n` stars from the priors."""
+        return draw_stars(self.emulator, n, self.priors, self.generator)
+
+    @torch.no_grad()
+    def spectra(self, stars: Stars, rv: Tensor | None = None) -> Tensor:
+        """Noise-free normalised spectra, (n, 8, 4096)."""
+        grid = self.emulator(
+            stars.labels,
+            vmic=stars.vmic,
+            vmac=stars.vmac,
+            resolution=self.resolution,
+            rv=0.0 if rv is None else rv,
+        )
+        return self.sampler(grid)
+
+    def draw_snr(self, n: int) -> Tensor:
+        """Draw (n,) SNR from the prior, log-uniform."""
+        low, high = self.priors.snr
+        log = torch.log(torch.tensor([low, high]))
+        return _uniform(n, float(log[0]), float(log[1]), self.generator).exp()
+
+    @torch.no_grad()
+    def expose(self, spectra: Tensor, snr: Tensor) -> Exposure:
+        """Put normalised spectra through detector and blaze.
+
+        A share ``blaze_share`` has photon noise under the blaze plus read noise; the rest (1-D
+        products, the seeds' preset) has white noise. Means of pixels: half of the spectra lose
+        some (see :meth:`_mask`).
+        """
+        n = len(spectra)
+        gen = self.generator
+        draw = torch.rand(n, 1, 1, generator=gen)
+        photon = draw < self.priors.blaze_share
+        s2 = (snr**2)[:, None, None]
+        blaze = torch.where(photon, self.blaze, torch.ones(()))
+        # electrons under the continuum where the blaze is 1: photon and read noise make `snr`
+        read2 = self.priors.read_noise**2
+        electrons = 0.5 * (s2 + (s2**2 + 4 * s2 * read2).sqrt())
+        signal = electrons * blaze * spectra
+        variance = torch.where(photon, signal + read2, (electrons**2 / s2).expand_as(signal))
+        noisy = signal + variance.sqrt() * torch.randn(signal.shape, generator=gen)
+        estimate = torch.where(photon, noisy.clamp_min(0.0) + read2, variance)
+        ivar = (electrons * blaze) ** 2 / estimate
+        return Exposure(noisy / (electrons * blaze), ivar * self._mask(n))
+
+    def _mask(self, n: int) -> Tensor:
+        """(n, 8, 4096) ones and zeros: cosmics, order edges, gaps, a missing order."""
+        gen = self.generator
+        keep = torch.ones(n, *self.blaze.shape)
+        x = torch.arange(self.blaze.shape[1])
+        spoilt = torch.rand(n, generator=gen) < self.priors.masked_share
+        for i in torch.nonzero(spoilt).flatten().tolist():
+            kind = torch.rand(4, generator=gen)
+            share = float(0.08 * kind[0] ** 2)
+            keep[i] *= torch.rand(keep[i].shape, generator=gen) >= share
+            # velocity moves one end of every order off the detector
+            lost = int(420 * (kind[1] - 0.5).abs() * 2 * float(kind[1] > 0.3))
+            keep[i] *= (x >= lost) if kind[2] < 0.5 else (x < len(x) - lost)
+            if kind[3] < 0.15:
+                row = int(torch.randint(len(keep[i]), (1,), generator=gen))
+                start = int(torch.randint(-2000, len(x), (1,), generator=gen))
+                keep[i, row, max(start, 0) : start + 4096] = 0
+            elif kind[3] < 0.3:  # the gap of HARPS, 5304-5337 Å, in the canonical rows
+                keep[i, 6, : int(0.85 * len(x))] = 0
+        return keep
+
+    def nearby(self, stars: Stars, snr: Tensor) -> Stars:
+        """Draw the nearly right stars (n,) that the continuum is fitted against."""
+        n, gen = len(stars), self.generator
+        error = torch.tensor(self.priors.template_error) * torch.randn(n, 4, generator=gen)
+        width = (100.0 / snr).clamp(0.7, 6.0) * torch.exp(0.7 * torch.randn(n, generator=gen))
+        near = self.emulator.grid.nearest(stars.labels + error * width[:, None])
+        return Stars(
+            near, vmic_relation(*near[:, :3].T), vmac_relation(near[:, 0], near[:, 1])
+        )
+
+    @torch.no_grad()
+    def normalise(self, exposure: Exposure, near: Stars) -> tuple[Tensor, Tensor, Tensor]:
+        """Divide by the continuum fitted against the spectra of `near`.
+
+        Returns
+        -------
+        flux, model, ivar : Tensor
+            Each (n, 8, 4096), as :class:`harpsstar.nn.projector.ProjectorNetwork` takes them.
+        """
+        model = self.spectra(near)
+        flux, ivar = continuum.normalise(exposure.flux, exposure.ivar, model)
+        return flux, model, ivar

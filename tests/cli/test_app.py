@@ -1,0 +1,133 @@
+"""The command line as a whole: quick, helpful, and without tracebacks."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import pytest
+from typer.testing import CliRunner
+
+import harpsstar
+from harpsstar.archive import batch
+from harpsstar.archive.batch import Outcome
+from harpsstar.cli import app, main
+from harpsstar.cli.exit import ExitCode, code_of, describe_codes
+from harpsstar.io.results import Row
+
+COMMANDS = [command.name or command.callback.__name__ for command in app.registered_commands]
+GROUPS = [group.name for group in app.registered_groups]
+
+
+def harpsstar_command(*arguments):
+    command = [sys.executable, "-X", "importtime", "-m", "harpsstar.cli", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["predict", "--help"], ["--version"]])
+def test_help_answers_within_a_second_and_without_torch(arguments):
+    # The best of three: this machine may be busy with something else.
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        result = harpsstar_command(*arguments)
+        seconds.append(time.perf_counter() - start)
+    assert result.returncode == 0
+    imported = {line.split("|")[-1].strip() for line in result.stderr.splitlines()}
+    assert "harpsstar.cli" in imported
+    assert not imported & {"torch", "astropy", "specutils", "scipy", "numpy"}
+    assert min(seconds) < 1.0
+
+
+@pytest.mark.parametrize("arguments", [[], *([name] for name in [*COMMANDS, *GROUPS])])
+def test_every_command_has_help(arguments):
+    result = CliRunner().invoke(app, [*arguments, "--help"])
+    assert result.exit_code == 0
+    assert "Usage" in result.output
+    assert len(result.output.splitlines()) > 5
+
+
+def test_version():
+    assert CliRunner().invoke(app, ["--version"]).output == f"harpsstar {harpsstar.__version__}\n"
+
+
+def test_every_exit_code_is_documented():
+    for code in ExitCode:
+        assert f"{code:d} " in describe_codes()
+
+
+@pytest.mark.parametrize("arguments", [["prdict"], ["predict"], ["predict", "a", "--mdl", "x"]])
+def test_wrong_usage_is_code_2(arguments):
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == ExitCode.NOTHING_DONE
+    assert "Usage" in result.stderr
+
+
+@pytest.mark.parametrize(("statuses", "interrupted", "code"), [
+    (["ok", "flagged"], False, ExitCode.OK),
+    (["ok", "failed"], False, ExitCode.SOME_FAILED),
+    (["failed", "failed"], False, ExitCode.NOTHING_DONE),
+    (["ok"], True, ExitCode.INTERRUPTED),
+])
+def test_the_code_of_a_batch(statuses, interrupted, code):
+    rows = tuple(Row(file="a", status=status) for status in statuses)
+    assert code_of(Outcome(rows, 2, None, interrupted)) == code
+
+
+class TestNoTraceback:
+    """Whatever goes wrong ends in a sentence and a code."""
+
+    arguments = ["predict", "none.fits", "-o"]
+
+    def run(self, arguments, monkeypatch, capsys):
+        monkeypatch.setattr(sys, "argv", ["harpsstar", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        output = capsys.readouterr()
+        assert "Traceback" not in output.err + output.out
+        return caught.value.code, output.err
+
+    def test_an_error_of_ours(self, tmp_path, monkeypatch, capsys):
+        arguments = [*self.arguments, tmp_path / "t.docx"]
+        code, message = self.run(arguments, monkeypatch, capsys)
+        assert code == ExitCode.NOTHING_DONE
+        assert "unknown extension '.docx'; expected one of .ecsv" in message
+
+    def test_an_error_of_the_program(self, tmp_path, monkeypatch, capsys):
+        def broken(inputs):
+            raise ZeroDivisionError("by design")
+
+        monkeypatch.setattr(batch, "find", broken)
+        arguments = [*self.arguments, tmp_path / "t.ecsv"]
+        code, message = self.run(arguments, monkeypatch, capsys)
+        assert code == ExitCode.UNEXPECTED
+        assert "unexpected ZeroDivisionError: by design" in message
+        assert "HARPSSTAR_DEBUG" in message
+        monkeypatch.setenv("HARPSSTAR_DEBUG", "1")
+        with pytest.raises(ZeroDivisionError):
+            main()
+
+    def test_ctrl_c(self, tmp_path, monkeypatch, capsys):
+        def stopped(inputs):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(batch, "find", stopped)
+        arguments = [*self.arguments, tmp_path / "t.ecsv"]
+        code, message = self.run(arguments, monkeypatch, capsys)
+        assert code == ExitCode.INTERRUPTED
+        assert "interrupted" in message
+
+
+def test_commands_are_thin():
+    # Fifteen lines are what parsing, one call and printing take; more is science or a helper.
+    for command in app.registered_commands:
+        code = command.callback.__code__
+        first = min(line for *_, line in code.co_lines() if line and line > code.co_firstlineno)
+        last = max(line for *_, line in code.co_lines() if line)
+        assert last - first < 15, command.callback.__name__
+
+
+def test_the_commands_are_listed():
+    output = CliRunner().invoke(app, ["--help"]).output
+    assert all(name in output for name in [*COMMANDS, *GROUPS])
