@@ -30,4 +30,4 @@ if not table.meta.get("model_card") or not table.meta.get("versions"):
     problems.append("no model card or versions in the metadata")
 
 table["file", "status", "teff", "teff_err", "logg", "m_h", "vsini", "rv"].pprint(max_width=-1)
-sys.exit("\n".join(problems))
+sys.exit("\n".join(problems) or 0)

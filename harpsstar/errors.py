@@ -55,7 +55,7 @@ class ReadError(HarpsstarError):
 
 
 class WrongProductError(ReadError):
-    """A readable pipeline product that holds no stellar spectrum (ccf, blaze, wave, calibration)."""
+    """A readable product that holds no stellar spectrum (ccf, blaze, wave, calibration)."""
 
 
 class UnknownInstrumentError(ReadError):

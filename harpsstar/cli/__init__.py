@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from harpsstar._version import __version__
-from harpsstar.cli import inspect, models, predict
+from harpsstar.cli import evaluate, inspect, models, predict, synth, train
 from harpsstar.cli.exit import ExitCode, describe_codes
 from harpsstar.errors import HarpsstarError
 
@@ -42,6 +42,9 @@ app = typer.Typer(
 )
 app.command()(predict.predict)
 app.command()(inspect.inspect)
+app.command()(train.train)
+app.add_typer(synth.app, name="synth")
+app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(models.app, name="models")
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from harpsstar.archive.batch import Outcome
     from harpsstar.archive.describe import Description
     from harpsstar.io.results import Row
+    from harpsstar.synth.inputs import Record
 
 #: How a label is written, and how its uncertainty.
 _FORM = {"teff": (".0f", ".0f"), "logg": (".2f", ".2f"), "m_h": ("+.2f", ".2f"),
@@ -100,7 +104,8 @@ def _summary(outcome: Outcome) -> str:
         return f"harpsstar: {done}: {counts}{where or '; nothing was written'}"
     if outcome.count("failed") == outcome.total:
         return f"harpsstar: no input gave a result: {counts}{where}"
-    return f"harpsstar: {outcome.total} inputs: {counts}{where}"
+    inputs = "1 input" if outcome.total == 1 else f"{outcome.total} inputs"
+    return f"harpsstar: {inputs}: {counts}{where}"
 
 
 def _rows_table(rows: tuple[Row, ...]) -> Table:
@@ -132,6 +137,24 @@ def show_models(cards: Mapping[str, Mapping[str, Any]]) -> None:
     for name, card in cards.items():
         table.add_row(Text(name), Text(str(card.get("description", ""))))
     _console().print(table)
+
+
+def show_inputs(records: Sequence[Record], folder: Path) -> None:
+    """Show a line for each folder of inputs: how many are held, which hash, from where.
+
+    The hash is that of the file, or, of several, that of their listing in sha256sum's format.
+    """
+    table = Table("folder", "held", "SHA-256", "from", "licence", "citation")
+    for name, group in itertools.groupby(records, lambda record: record.name.rpartition("/")[0]):
+        files = list(group)
+        count = f"{sum(file.present for file in files)}/{len(files)}"
+        listing = "".join(f"{file.sha256}  {file.name}\n" for file in files).encode()
+        digest = files[0].sha256 if len(files) == 1 else hashlib.sha256(listing).hexdigest()
+        first = files[0]
+        cells = (name, count, digest, first.origin, first.licence, first.citation)
+        table.add_row(*(Text(cell, overflow="fold") for cell in cells))
+    _console().print(table)
+    print(f"in {folder}: {sum(record.present for record in records)} of {len(records)} files")
 
 
 def _console() -> Console:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from harpsstar.infer.estimate import Estimator
+from harpsstar.infer.estimate import Estimate, Estimator
 from harpsstar.labels import NAMES
 
 if TYPE_CHECKING:
-    from harpsstar.train.simulate import Simulator
+    from harpsstar.train.simulate import Exposure, Simulator, Stars
 
 #: Standard deviation of the first guess about the truth: K, dex, dex, km/s. Wider than the spacing
 #: of the velocity templates.
@@ -20,11 +22,35 @@ FIRST_GUESS = (300.0, 0.4, 0.25, 3.0)
 ONE_SIGMA = 0.6827
 
 
+@dataclass(frozen=True)
+class Trial:
+    """Stars (B,), their exposures, and what inference made of them."""
+
+    stars: Stars
+    exposure: Exposure
+    estimate: Estimate
+
+    @property
+    def error(self) -> Tensor:
+        """Measured minus true labels, (B, 4)."""
+        return self.estimate.labels - self.stars.labels
+
+    @property
+    def sigma(self) -> Tensor:
+        """Claimed standard deviations, (B, 4)."""
+        return self.estimate.covariance.diagonal(dim1=-2, dim2=-1).sqrt()
+
+
 @torch.no_grad()
-def residuals(
-    estimator: Estimator, simulator: Simulator, snr: float, n: int, batch: int = 64
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Truth, error and claimed error of `n` fresh spectra through the whole of inference.
+def trials(
+    estimator: Estimator,
+    simulator: Simulator,
+    snr: float,
+    n: int,
+    batch: int = 64,
+    draw: Callable[[int], Stars] | None = None,
+) -> Iterator[Trial]:
+    """Put `n` fresh spectra through the whole of inference, a batch at a time.
 
     Parameters
     ----------
@@ -35,24 +61,33 @@ def residuals(
         Per pixel.
     n, batch : int
         Spectra in all, and at a time.
+    draw : callable, optional
+        Gives that many stars; ``simulator.draw`` if not given.
 
-    Returns
-    -------
-    truth, error, sigma : Tensor
-        Each (n, 4), physical units.
+    Yields
+    ------
+    Trial
     """
-    parts: list[tuple[Tensor, Tensor, Tensor]] = []
     for start in range(0, n, batch):
         size = min(batch, n - start)
-        stars = simulator.draw(size)
+        stars = simulator.draw(size) if draw is None else draw(size)
         rv = simulator.priors.rv_error * torch.randn(size, generator=simulator.generator)
         exposure = simulator.expose(simulator.spectra(stars, rv), torch.full((size,), snr))
         guess = torch.tensor(FIRST_GUESS) * torch.randn(size, 4, generator=simulator.generator)
         answer = estimator(
             exposure.flux, exposure.ivar, stars.labels + guess, simulator.resolution
         )
-        sigma = answer.covariance.diagonal(dim1=-2, dim2=-1).sqrt()
-        parts.append((stars.labels, answer.labels - stars.labels, sigma))
+        yield Trial(stars, exposure, answer)
+
+
+def residuals(
+    estimator: Estimator, simulator: Simulator, snr: float, n: int, batch: int = 64
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Truth, error and claimed error of :func:`trials`, each (n, 4), physical units."""
+    parts = [
+        (trial.stars.labels, trial.error, trial.sigma)
+        for trial in trials(estimator, simulator, snr, n, batch)
+    ]
     truth, error, sigma = (torch.cat(column) for column in zip(*parts, strict=True))
     return truth, error, sigma
 

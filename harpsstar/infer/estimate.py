@@ -1,8 +1,9 @@
-"""Labels from canonical spectra: network and continuum, in turn, until they agree.
+"""Labels from canonical spectra: network and continuum in turn, then least squares.
 
 The continuum can only be fitted against a model of the star, and the star is only known once the
-continuum is. So the labels of one pass choose the model of the next; three or four passes suffice,
-and the result no longer depends on the first guess or on any smooth response of the instrument.
+continuum is. So the labels of one pass of the network choose the model of the next, and the result
+no longer depends on the first guess or on any smooth response of the instrument. From there
+:mod:`harpsstar.infer.refine` takes the last steps on the emulator itself.
 """
 
 from __future__ import annotations
@@ -11,30 +12,37 @@ from dataclasses import dataclass
 
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from harpsstar.infer.mismatch import load_mismatch
+from harpsstar.infer.refine import goodness, posterior_inside, refine, spectra_at
 from harpsstar.labels import LABELS
-from harpsstar.nn.zoo import Model, unscale_covariance, unscale_labels
+from harpsstar.nn.projector import ProjectorNetwork
+from harpsstar.nn.zoo import Model, unscale_labels
 from harpsstar.spectra import continuum
 from harpsstar.synth.emulator import Emulator
 from harpsstar.synth.relations import vmac_relation, vmic_relation
 
 #: Passes of continuum and network.
-N_PASSES = 4
+N_PASSES = 3
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What the network says of B spectra, and the spectra as it saw them.
+    """What is known of B spectra, and the spectra as they were compared.
 
     Attributes
     ----------
     labels : Tensor
-        (B, 4) teff K, logg, m_h, vsini km/s.
+        (B, 4) teff K, logg, m_h, vsini km/s: mean of the posterior.
     covariance : Tensor
         (B, 4, 4) from noise alone, calibrated.
+    nuisances : Tensor
+        (B, 3) vmic, vmac and remaining rv, km/s.
+    rv_err : Tensor
+        (B,) error of rv, km/s.
     flux, ivar, model : Tensor
-        (B, 8, 4096) normalised flux, inverse variance, emulator at the labels.
+        (B, 8, 4096) normalised flux, inverse variance, emulator at the best parameters.
     chi2_red : Tensor
         (B,) reduced chi-squared of flux against model.
     misfit : Tensor
@@ -43,6 +51,8 @@ class Estimate:
 
     labels: Tensor
     covariance: Tensor
+    nuisances: Tensor
+    rv_err: Tensor
     flux: Tensor
     ivar: Tensor
     model: Tensor
@@ -59,18 +69,25 @@ class Estimator:
     emulator : Emulator
     wave : ndarray
         (8, 4096) air Å.
+    mismatch : Tensor, optional
+        (8, 4096) relative error of the physics in each pixel; the packaged one by default.
     """
 
     def __init__(
-        self, model: Model, emulator: Emulator, wave: npt.ArrayLike
+        self,
+        model: Model,
+        emulator: Emulator,
+        wave: npt.ArrayLike,
+        mismatch: Tensor | None = None,
     ) -> None:
+        self.mismatch = load_mismatch() if mismatch is None else mismatch
         self.model = model
         self.emulator = emulator
         self._sampler = emulator.sampler(wave)
 
     @classmethod
     def uncalibrated(
-        cls, network: nn.Module, emulator: Emulator, wave: npt.ArrayLike
+        cls, network: ProjectorNetwork, emulator: Emulator, wave: npt.ArrayLike
     ) -> Estimator:
         """Make an estimator of a network whose errors have not been calibrated yet."""
         one = torch.ones(2, len(LABELS))
@@ -114,18 +131,44 @@ class Estimator:
         for _ in range(n_passes):
             model = self.spectra(labels, resolution)
             normal, weight = continuum.normalise(flux, ivar, model)
-            features = self.model.network.features(normal, model, weight)
-            answer = self.model.network.from_features(features)
+            answer = self.model.network(normal, model, weight)
             labels = self.emulator.grid.nearest(unscale_labels(answer.mean))
-        model = self.spectra(labels, resolution)
+        labels = self._better(flux, ivar, resolution, labels, self.emulator.grid.nearest(start))
+        best = refine(
+            self.emulator, self._sampler, flux, ivar, labels, resolution, self.mismatch
+        )
+        model = spectra_at(self.emulator, self._sampler, best.parameters, resolution)
         normal, weight = continuum.normalise(flux, ivar, model)
         chi2_red, misfit = goodness(normal, model, weight)
-        # where the model is worse than the noise, its residual is the noise that counts
-        softened = weight / chi2_red.clamp_min(1.0)[:, None, None]
-        answer = self.model.network(normal, model, softened)
-        covariance = self._calibrated(unscale_covariance(answer.covariance), softened)
-        labels = self.emulator.grid.nearest(unscale_labels(answer.mean))
-        return Estimate(labels, covariance, normal, weight, model, chi2_red, misfit)
+        labels, covariance = posterior_inside(self.emulator, best)
+        covariance = self._calibrated(covariance, weight)
+        n = len(LABELS)
+        return Estimate(
+            labels=labels,
+            covariance=covariance,
+            nuisances=best.parameters[:, n:],
+            rv_err=best.covariance[:, -1, -1].sqrt(),
+            flux=normal,
+            ivar=weight,
+            model=model,
+            chi2_red=chi2_red,
+            misfit=misfit,
+        )
+
+    def _better(
+        self, flux: Tensor, ivar: Tensor, resolution: float, first: Tensor, second: Tensor
+    ) -> Tensor:
+        """Of two sets of labels (B, 4), the one whose spectrum is nearer, spectrum by spectrum.
+
+        A network that meets a spectrum unlike its training can answer anything.
+        """
+        distance = []
+        for labels in (first, second):
+            model = self.spectra(labels, resolution)
+            normal, weight = continuum.normalise(flux, ivar, model)
+            chi2_red, misfit = goodness(normal, model, weight)
+            distance.append(torch.where(misfit > 0, misfit, 0) + 1e-6 * chi2_red)
+        return torch.where((distance[0] <= distance[1])[:, None], first, second)
 
     def _calibrated(self, covariance: Tensor, ivar: Tensor) -> Tensor:
         """Multiply errors by the factors found on held-out spectra, at each spectrum's SNR."""
@@ -136,20 +179,3 @@ class Estimator:
         share = ((log_snr - low) / (high - low)).clamp(0, 1)[:, None]
         scale = table[place - 1] * (1 - share) + table[place] * share
         return covariance * scale[:, :, None] * scale[:, None, :]
-
-
-def goodness(flux: Tensor, model: Tensor, ivar: Tensor) -> tuple[Tensor, Tensor]:
-    """Reduced chi-squared and misfit beyond the noise, each (B,), of (B, 8, 4096) spectra.
-
-    The misfit is robust: the normal-consistent median of |flux − model|, with the median noise
-    subtracted in quadrature.
-    """
-    used = ivar > 0
-    n = used.flatten(1).sum(1).clamp_min(1)
-    residual = torch.where(used, flux - model, torch.zeros(()))
-    chi2_red = (residual.square() * ivar).flatten(1).sum(1) / n
-    hole = torch.full((), torch.nan)
-    middle = torch.where(used, residual.abs(), hole).flatten(1).nanmedian(1).values
-    noise = torch.where(used, ivar.clamp_min(1e-12).rsqrt(), hole).flatten(1).nanmedian(1).values
-    misfit = ((1.4826 * middle).square() - noise.square()).clamp_min(0).sqrt()
-    return chi2_red, misfit.nan_to_num(0.0)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
@@ -14,13 +14,12 @@ from specutils import Spectrum, SpectrumCollection
 
 from harpsstar.errors import HarpsstarError
 from harpsstar.infer import quality
-from harpsstar.infer.estimate import Estimate, Estimator
+from harpsstar.infer.estimate import N_PASSES, Estimate, Estimator
 from harpsstar.io import Observation, read
 from harpsstar.io.results import Row, provenance, to_table
 from harpsstar.labels import NAMES
 from harpsstar.nn import zoo
 from harpsstar.spectra.frame import (
-    C_KM_S,
     Canonical,
     Pixels,
     canonical_wavelengths,
@@ -28,18 +27,18 @@ from harpsstar.spectra.frame import (
     to_canonical,
 )
 from harpsstar.spectra.noise import clip_cosmics, snr_per_pixel
-from harpsstar.spectra.velocity import Velocity, measure_velocity, refine_velocity
+from harpsstar.spectra.velocity import Velocity, measure_velocity
 from harpsstar.synth.emulator import Emulator
 
 if TYPE_CHECKING:
     from astropy.table import QTable
 
-Source = str | Path | Spectrum | SpectrumCollection
+Source: TypeAlias = str | Path | Spectrum | SpectrumCollection
 
 #: Systematic error of the physics: K, dex, dex, km/s. See ``docs/explanation/errors.md``.
 MODEL_ERROR = np.array([70.0, 0.10, 0.09, 0.5])
-#: km/s; a larger correction means that the template and the labels disagree.
-MAX_REFINEMENT = 2.0
+#: km/s; the spectrum is not resampled for a smaller correction of its velocity.
+RV_TOLERANCE = 0.05
 _UNKNOWN = Observation(
     file="", target="", instrument="", product="", bjd=np.nan, berv=np.nan, snr=np.nan,
     snr_orders=(), rv_header=np.nan, rv_header_err=np.nan, blaze="none", resolution=115000.0,
@@ -100,19 +99,21 @@ class Predictor:
         velocity = measure_velocity(pixels, self.emulator)
         start = torch.tensor([velocity.labels], dtype=torch.float32)
         canonical = to_canonical(pixels, velocity.rv)
-        estimate = self._estimate(canonical, start, seen.resolution, n_passes=3)
+        estimate = self._estimate(canonical, start, seen.resolution)
+        rv = velocity.rv + float(estimate.nuisances[0, 2])
         canonical = self._without_cosmics(canonical, estimate)
-        rv, rv_err = self._refine(velocity, estimate, seen.resolution)
-        canonical = self._shifted(pixels, canonical, rv)
-        estimate = self._estimate(canonical, estimate.labels, seen.resolution, n_passes=3)
+        if abs(rv - velocity.rv) > RV_TOLERANCE:
+            canonical = self._shifted(pixels, canonical, rv)
+        estimate = self._estimate(canonical, estimate.labels, seen.resolution, n_passes=1)
+        rv = canonical.rv + float(estimate.nuisances[0, 2])
         snr = seen.snr
         if not np.isfinite(snr):
             snr = snr_per_pixel(estimate.flux[0].numpy(), estimate.ivar[0].numpy())
         flags = quality.assess(self._evidence(seen, velocity, estimate, snr))
-        return Measurement(rv, rv_err, snr, velocity, canonical, estimate, flags)
+        return Measurement(rv, float(estimate.rv_err), snr, velocity, canonical, estimate, flags)
 
     def _estimate(
-        self, canonical: Canonical, start: torch.Tensor, resolution: float, n_passes: int
+        self, canonical: Canonical, start: torch.Tensor, resolution: float, n_passes: int = N_PASSES
     ) -> Estimate:
         flux, ivar = (torch.from_numpy(a)[None] for a in (canonical.flux, canonical.ivar))
         return self.estimator(flux, ivar, start, resolution, n_passes)
@@ -129,21 +130,6 @@ class Predictor:
         """Resample to a better velocity, keeping the pixels that were taken out."""
         fresh = to_canonical(pixels, rv)
         return Canonical(fresh.flux, np.where(cleaned.ivar > 0, fresh.ivar, 0), rv)
-
-    def _refine(
-        self, velocity: Velocity, estimate: Estimate, resolution: float
-    ) -> tuple[float, float]:
-        """Velocity with the star's own spectrum as the template."""
-
-        def model_at(rv: float) -> np.ndarray:
-            return self.estimator.spectra(estimate.labels, resolution, rv=rv)[0].numpy()
-
-        shift, rv_err = refine_velocity(
-            estimate.flux[0].numpy(), estimate.ivar[0].numpy(), model_at, iterations=1
-        )
-        if not np.isfinite(rv_err) or abs(shift) > MAX_REFINEMENT:
-            return velocity.rv, velocity.rv_err
-        return velocity.rv + shift * (1 + velocity.rv / C_KM_S), rv_err
 
     def _evidence(
         self, seen: Observation, velocity: Velocity, estimate: Estimate, snr: float

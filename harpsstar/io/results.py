@@ -466,10 +466,16 @@ def _write_parquet(table: QTable, path: Path) -> None:
 
 
 def _read_parquet(path: Path) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-    from astropy.table import Table
+    # Not by astropy's reader, which needs pandas.
+    from astropy.table.meta import get_header_from_yaml
+    from pyarrow import parquet
 
-    table = Table.read(path, format="parquet")
-    return _columns_of(table), table.meta
+    table = parquet.read_table(path)
+    description = table.schema.metadata[b"table_meta_yaml"].decode("utf-8").split("\n")
+    meta = get_header_from_yaml(description).get("meta", {})
+    # How astropy remembers which columns have units; they are made anew here.
+    meta.pop("__serialized_columns__", None)
+    return table.to_pydict(), meta
 
 
 def _write_csv(table: QTable, path: Path) -> None:

@@ -54,6 +54,9 @@ class FullCovariance(nn.Module):
         Number of labels n.
     """
 
+    rows: Tensor
+    columns: Tensor
+
     def __init__(self, n_features: int, n_labels: int) -> None:
         super().__init__()
         self.n_labels = n_labels

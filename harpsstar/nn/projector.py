@@ -31,6 +31,12 @@ class Projector(nn.Module):
     which no later step can notice because everything is trained behind the rounded basis.
     """
 
+    basis: Tensor
+    basis_scale: Tensor
+    mean: Tensor
+    root_weight: Tensor
+    spread: Tensor
+
     def __init__(self, n_features: int, shape: tuple[int, int]) -> None:
         super().__init__()
         n_pixels = shape[0] * shape[1]

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from harpsstar.errors import ModelError
 from harpsstar.labels import CENTRE, HALF_RANGE, NAMES
@@ -20,7 +20,7 @@ from harpsstar.nn.projector import ProjectorNetwork
 
 FORMAT = "harpsstar-model-1"
 #: Every network that a recipe can name.
-NETWORKS: dict[str, type[nn.Module]] = {"projector": ProjectorNetwork}
+NETWORKS: dict[str, type[ProjectorNetwork]] = {"projector": ProjectorNetwork}
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Model:
     ----------
     name : str
         Name given by the recipe.
-    network : nn.Module
+    network : ProjectorNetwork
         In evaluation mode.
     scale : Tensor
         (n_snr, 4) calibration: factors on the errors of the four labels, see ``log_snr``.
@@ -44,14 +44,14 @@ class Model:
     """
 
     name: str
-    network: nn.Module
+    network: ProjectorNetwork
     scale: Tensor
     log_snr: Tensor
     card: dict[str, Any]
     sha256: str = ""
 
 
-def build(name: str, options: dict[str, Any]) -> nn.Module:
+def build(name: str, options: dict[str, Any]) -> ProjectorNetwork:
     """Make an untrained network.
 
     Raises

@@ -10,7 +10,8 @@ import itertools
 import json
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator
+import signal
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
@@ -31,14 +32,25 @@ N_COMPONENTS = 300
 Node = tuple[Deck, float]
 
 
-def nodes(root: Path, vmic: tuple[float, ...] = VMIC) -> list[Node]:
-    """List every (deck, vmic) of the grid, sorted by vmic, teff, logg, m_h."""
-    return [(deck, v) for v in vmic for deck in atlas9.find_decks(root)]
+def nodes(
+    root: Path, vmic: tuple[float, ...] = VMIC, decks: Sequence[Deck] | None = None
+) -> list[Node]:
+    """List every (deck, vmic) of the grid, sorted by vmic, teff, logg, m_h.
+
+    ``decks`` limits the grid to some atmospheres; all below ``root`` by default.
+    """
+    chosen = atlas9.find_decks(root) if decks is None else sorted(decks)
+    return [(deck, v) for v in vmic for deck in chosen]
 
 
 def _file(folder: Path, node: Node) -> Path:
     deck, vmic = node
     return folder / f"{deck.name}_v{vmic:.1f}.npy"
+
+
+def _end_quietly() -> None:
+    """In a worker: let Ctrl-C end it at once, without a traceback; its node is made again."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _compute(folder: Path, node: Node, lines: LineArray) -> Path:
@@ -58,6 +70,7 @@ def compute(
     vmic: tuple[float, ...] = VMIC,
     jobs: int | None = None,
     progress: Callable[[int, int], None] | None = None,
+    decks: Sequence[Deck] | None = None,
 ) -> Path:
     """Synthesise all nodes that `folder` does not hold yet.
 
@@ -73,7 +86,9 @@ def compute(
     jobs : int, optional
         Worker processes; one per core by default.
     progress : callable, optional
-        Called with (done, total) after every node.
+        Called with (done, total): first with what is there, then after every node.
+    decks : sequence of Deck, optional
+        Some atmospheres only; all below ``root`` by default.
 
     Returns
     -------
@@ -84,16 +99,22 @@ def compute(
     lines = linelist.assemble(root)
     folder = folder / linelist.digest(lines)[:16]
     folder.mkdir(parents=True, exist_ok=True)
-    every = nodes(root, vmic)
+    every = nodes(root, vmic, decks)
     missing = [node for node in every if not _file(folder, node).exists()]
     done = len(every) - len(missing)
+    if progress is not None:
+        progress(done, len(every))
+    if not missing:
+        return folder
+    jobs = min(jobs or os.cpu_count() or 1, len(missing))
     # spawn: a fork after PySME's library has been loaded shares its state between workers
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs or os.cpu_count(), mp_context=context) as pool:
+    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_end_quietly)
+    try:
         queue = iter(missing)
         flying = {
             pool.submit(_compute, folder, node, lines)
-            for node in itertools.islice(queue, 4 * (jobs or os.cpu_count() or 1))
+            for node in itertools.islice(queue, 4 * jobs)
         }
         while flying:
             finished = next(as_completed(flying))
@@ -105,6 +126,8 @@ def compute(
             flying.update(
                 pool.submit(_compute, folder, node, lines) for node in itertools.islice(queue, 1)
             )
+    finally:
+        pool.shutdown(cancel_futures=True)
     return folder
 
 
@@ -138,6 +161,7 @@ def compress(
     *,
     vmic: tuple[float, ...] = VMIC,
     n_components: int = N_COMPONENTS,
+    decks: Sequence[Deck] | None = None,
 ) -> dict[str, str]:
     """Write the packaged grid: principal components in float16 and what they were made from.
 
@@ -147,6 +171,12 @@ def compress(
         Inputs, and the finished nodes as returned by :func:`compute`.
     output : Path
         The safetensors file, replaced whole.
+    vmic : tuple of float
+        km/s.
+    n_components : int
+        How many principal components are kept; fewer than there are nodes.
+    decks : sequence of Deck, optional
+        As in :func:`compute`.
 
     Returns
     -------
@@ -156,7 +186,7 @@ def compress(
     """
     from safetensors.numpy import save_file
 
-    every = nodes(root, vmic)
+    every = nodes(root, vmic, decks)
     flux = np.stack(list(_fluxes(folder, every)))
     mean, components = _principal_components(flux, n_components)
     components = components.astype(np.float16)
@@ -166,7 +196,6 @@ def compress(
     coefficients = np.linalg.solve(gram, basis @ (flux - mean).T).T.astype(np.float32)
     residual = flux - mean - coefficients @ basis
     lines = linelist.assemble(root)
-    decks = sorted({deck for deck, _ in every})
     metadata = {
         "format": FORMAT,
         "axes": "teff,logg,m_h,vmic",
@@ -174,7 +203,7 @@ def compress(
         "log_step": repr(synthesis.LOG_STEP),
         "linelist_sha256": linelist.digest(lines),
         "linelist_lines": str(len(lines)),
-        "decks_sha256": atlas9.digest(decks),
+        "decks_sha256": atlas9.digest(sorted({deck for deck, _ in every})),
         "nodes": json.dumps([f"{deck.name}_v{v:.1f}" for deck, v in every]),
         "pysme": synthesis.load_pysme().pysme.__version__,
         "harpsstar": __version__,
@@ -183,8 +212,12 @@ def compress(
     }
     labels = np.array([[d.teff, d.logg, d.m_h, v] for d, v in every], dtype=np.float32)
     scratch = output.with_suffix(".part")
+    tensors = {
+        "nodes": labels, "mean": mean, "components": components, "coefficients": coefficients,
+    }  # fmt: skip
     save_file(
-        {"nodes": labels, "mean": mean, "components": components, "coefficients": coefficients},
+        # safetensors writes the memory of an array as it lies there, whatever its strides
+        {name: np.ascontiguousarray(value) for name, value in tensors.items()},
         scratch,
         metadata=metadata,
     )

@@ -37,11 +37,17 @@ DTYPE = np.dtype(
 
 LineArray = npt.NDArray[np.void]
 
-ELEMENTS = (
-    "H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se "
-    "Br Kr Rb Sr Y Zr Nb Mo Tc Ru Rh Pd Ag Cd In Sn Sb Te I Xe Cs Ba La Ce Pr Nd Pm Sm Eu Gd Tb "
-    "Dy Ho Er Tm Yb Lu Hf Ta W Re Os Ir Pt Au Hg Tl Pb Bi Po At Rn Fr Ra Ac Th Pa U"
-).split()
+# fmt: off
+ELEMENTS = [
+    "H", "He", "Li", "Be", "B", "C", "N", "O", "F", "Ne", "Na", "Mg", "Al", "Si", "P", "S",
+    "Cl", "Ar", "K", "Ca", "Sc", "Ti", "V", "Cr", "Mn", "Fe", "Co", "Ni", "Cu", "Zn", "Ga",
+    "Ge", "As", "Se", "Br", "Kr", "Rb", "Sr", "Y", "Zr", "Nb", "Mo", "Tc", "Ru", "Rh", "Pd",
+    "Ag", "Cd", "In", "Sn", "Sb", "Te", "I", "Xe", "Cs", "Ba", "La", "Ce", "Pr", "Nd", "Pm",
+    "Sm", "Eu", "Gd", "Tb", "Dy", "Ho", "Er", "Tm", "Yb", "Lu", "Hf", "Ta", "W", "Re", "Os",
+    "Ir", "Pt", "Au", "Hg", "Tl", "Pb", "Bi", "Po", "At", "Rn", "Fr", "Ra", "Ac", "Th", "Pa",
+    "U",
+]
+# fmt: on
 
 #: Asplund, Grevesse, Sauval & Scott (2009), Table 1: log eps(X); used only to decide what to keep.
 SOLAR = dict(
@@ -88,7 +94,9 @@ def _vald_short(path: Path) -> Iterator[tuple[Any, ...]]:
         yield f"{head[1]} {head[2]}", wave, energy, gf, rad, stark, vdw
 
 
-def _moog(path: Path, source: dict[str, Any], isotopes: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
+def _moog(
+    path: Path, source: dict[str, Any], isotopes: dict[str, Any]
+) -> Iterator[tuple[Any, ...]]:
     lines = path.read_text(errors="replace").splitlines()[source.get("header_lines", 0) :]
     for text in lines:
         parts = text.split()

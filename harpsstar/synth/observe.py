@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,11 +20,18 @@ from astropy.io import fits
 from numpy.polynomial import polynomial
 from specutils.utils.wcs_utils import air_to_vac
 
-from harpsstar.errors import ConfigError, OutputError
+from harpsstar.errors import ConfigError, OutputError, OutsideGridError
 from harpsstar.instruments import Instrument, get_instrument
 from harpsstar.io.build import SPEED_OF_LIGHT, barycentric_factor
+from harpsstar.labels import RV, VMAC, VSINI, Label
 
-__all__ = ["FORMATS", "Exposure", "blaze_frame", "expose", "observe", "write"]
+if TYPE_CHECKING:
+    from harpsstar.synth.emulator import Emulator
+
+__all__ = [
+    "FORMATS", "NEW_FORMATS", "Exposure", "blaze_frame", "expose", "model_star", "observe",
+    "observe_star", "write",
+]  # fmt: skip
 
 Array = npt.NDArray[np.float64]
 #: Normalised flux (nan outside its range) at rest-frame air wavelengths [Å] of any shape.
@@ -33,6 +40,8 @@ Model = Callable[[Array], Any]
 #: Products that :func:`observe` can write: old-DRS ``e2ds`` and ``s1d``, new-DRS ``S2D``,
 #: ``S2D_BLAZE`` and ``S1D`` table.
 FORMATS = ("e2ds", "s1d", "s2d", "s2d_blaze", "s1d_table")
+#: Those of the new DRS, whose blaze files are laid out differently.
+NEW_FORMATS = ("s2d", "s2d_blaze", "s1d_table")
 
 _REFERENCE = 5200.0
 _NIGHT = "2016-01-08"
@@ -142,6 +151,98 @@ def observe(
         bjd=bjd, tilt=tilt,
     )
     return writers[format](exposure)
+
+
+def observe_star(
+    teff: float,
+    logg: float,
+    m_h: float,
+    vsini: float,
+    *,
+    vmic: float | None = None,
+    vmac: float | None = None,
+    rv: float = 0.0,
+    instrument: str = "HARPS-N",
+    emulator: Emulator | None = None,
+    **options: Any,
+) -> fits.HDUList:
+    """Observe a star of the emulator.
+
+    Parameters
+    ----------
+    teff, logg, m_h, vsini : float
+        K, log10 of cm/s², dex, km/s.
+    vmic, vmac : float, optional
+        Micro- and radial-tangential macroturbulence [km/s]; those of
+        :mod:`harpsstar.synth.relations` by default.
+    rv : float
+        Barycentric velocity [km/s].
+    instrument : str
+        Its resolving power broadens the lines.
+    emulator : Emulator, optional
+        The packaged one by default.
+    **options
+        Of :func:`observe`.
+
+    Raises
+    ------
+    OutsideGridError
+        A label, vmic, vmac or rv outside its range.
+    ConfigError
+        As :func:`observe`.
+    UnknownInstrumentError
+        As :func:`observe`.
+    """
+    resolution = get_instrument(instrument).resolution
+    star = model_star(
+        teff, logg, m_h, vsini, vmic=vmic, vmac=vmac, resolution=resolution, emulator=emulator
+    )
+    _check_range(RV, rv)
+    return observe(star, rv=rv, instrument=instrument, **options)
+
+
+def model_star(
+    teff: float,
+    logg: float,
+    m_h: float,
+    vsini: float,
+    *,
+    vmic: float | None = None,
+    vmac: float | None = None,
+    resolution: float,
+    emulator: Emulator | None = None,
+) -> Model:
+    """Return the emulator's star as :func:`observe` takes it.
+
+    Parameters and errors are those of :func:`observe_star`.
+    """
+    import torch
+
+    from harpsstar.synth.emulator import Emulator
+    from harpsstar.synth.relations import vmac_relation, vmic_relation
+
+    emulator = Emulator.load() if emulator is None else emulator
+    labels = torch.tensor([[teff, logg, m_h, vsini]])
+    micro = vmic_relation(*labels[:, :3].T) if vmic is None else torch.tensor([vmic])
+    macro = vmac_relation(*labels[:, :2].T) if vmac is None else torch.tensor([vmac])
+    emulator.check(labels, micro)
+    _check_range(VSINI, vsini)
+    _check_range(VMAC, float(macro))
+
+    @torch.no_grad()
+    def flux(wave: Array) -> Array:
+        spectrum = emulator.at(wave, labels, vmic=micro, vmac=macro, resolution=resolution)
+        return np.asarray(spectrum[0], dtype=float)
+
+    return flux
+
+
+def _check_range(label: Label, value: float) -> None:
+    if not label.low <= value <= label.high:
+        raise OutsideGridError(
+            f"{label.name} {value:g} {label.unit}",
+            expected=f"{label.low:g} to {label.high:g} {label.unit}",
+        )
 
 
 def expose(

@@ -8,9 +8,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from harpsstar.labels import VMAC, VMIC
+from harpsstar.labels import VMIC
 
-#: km/s; scatter of stars about the relations (Jofré et al. 2014, Sect. 3; Doyle et al. 2014, Eq. 8).
+#: km/s; scatter of stars about the relations (Jofré et al. 2014; Doyle et al. 2014, Eq. 8).
 VMIC_SCATTER = 0.15
 VMAC_SCATTER = 0.73
 
@@ -38,7 +38,7 @@ def vmic_relation(teff: Tensor, logg: Tensor, m_h: Tensor) -> Tensor:
 
 
 def vmac_relation(teff: Tensor, logg: Tensor) -> Tensor:
-    """Radial-tangential macroturbulence in km/s, within the range of :data:`labels.VMAC`.
+    """Radial-tangential macroturbulence in km/s, clipped to 1–8.
 
     Doyle et al. (2014, MNRAS 444, 3592), Eq. 8, from asteroseismic vsini of dwarfs of
     5200–6400 K and logg 4.0–4.6; teff is clipped to that range, and the dependence on logg is

@@ -125,6 +125,21 @@ def _line_list(pysme: SimpleNamespace, lines: LineArray) -> Any:
     return pysme.linelist.LineList(frame, lineformat="short", medium="air")
 
 
+def state_for(deck: Deck, lines: LineArray, vmic: float) -> Any:
+    """Return PySME's description of a star without rotation, ready but for its wavelengths."""
+    pysme = load_pysme()
+    atmosphere = pysme.krzfile.KrzFile(str(deck.path))
+    atmosphere.method = "embedded"
+    state = pysme.sme.SME_Structure()
+    state.atmo = atmosphere
+    state.teff, state.logg, state.monh = deck.teff, deck.logg, deck.m_h
+    state.abund = pysme.abund.Abund(deck.m_h, "asplund2009")
+    state.vmic, state.vmac, state.vsini = vmic, 0, 0
+    state.linelist = _line_list(pysme, lines)
+    state.cscale_flag = state.vrad_flag = "none"
+    return state
+
+
 def synthesize(
     deck: Deck,
     lines: LineArray,
@@ -163,16 +178,8 @@ def synthesize(
     if deck.teff >= TEFF_WITHOUT_MOLECULES:
         lines = without_molecules(lines)
     mu, weight = disk_quadrature(n_mu)
-    atmosphere = pysme.krzfile.KrzFile(str(deck.path))
-    atmosphere.method = "embedded"
-    state = pysme.sme.SME_Structure()
-    state.atmo = atmosphere
-    state.teff, state.logg, state.monh = deck.teff, deck.logg, deck.m_h
-    state.abund = pysme.abund.Abund(deck.m_h, "asplund2009")
-    state.vmic, state.vmac, state.vsini = vmic, 0, 0
-    state.linelist = _line_list(pysme, lines)
+    state = state_for(deck, lines, vmic)
     state.wave, state.wint = wave, [wave]
-    state.cscale_flag = state.vrad_flag = "none"
     state.normalize_by_continuum = False
     state.specific_intensities_only = True
     state.mu = mu

@@ -35,6 +35,7 @@ def simulator_for(recipe: Recipe, emulator: Emulator, seed: int) -> Simulator:
     instrument = get_instrument("HARPS-N")
     wave = torch.from_numpy(canonical_wavelengths().copy())
     blaze = torch.from_numpy(instrument.blaze(list(ROWS))).float()
+    blaze = blaze / blaze.median()
     return Simulator(emulator, wave, blaze, recipe.resolution, recipe.priors, seed)
 
 
@@ -191,7 +192,6 @@ def train(
     options = dataclasses.asdict(recipe.network)
     torch.manual_seed(recipe.seed)
     network = build(options.pop("name"), options)
-    assert isinstance(network, ProjectorNetwork)
     kept = _projector(network, recipe, emulator, folder)
     data = recipe.data
 

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import pytest
+import torch
+
+from harpsstar.synth.emulator import Emulator
+from harpsstar.synth.observe import blaze_frame, observe, write
 
 
 @pytest.fixture(scope="session")
 def star(tmp_path_factory):
     """A mock HARPS-N e2ds of a star like the Sun, with its blaze beside it."""
-    import torch
-
-    from harpsstar.synth.emulator import Emulator
-    from harpsstar.synth.observe import observe
-
     emulator = Emulator.load()
+    labels = torch.tensor([[5772.0, 4.44, 0.0, 2.0]])
 
     def model(wave):
-        labels = torch.tensor([[5772.0, 4.44, 0.0, 2.0]])
-        one = torch.ones(1)
-        flux = emulator.at(torch.as_tensor(wave), labels, vmic=one, vmac=3.0 * one)
-        return flux[0].numpy()
+        return emulator.at(wave, labels, vmic=1.0, vmac=3.0)[0].numpy()
 
     path = tmp_path_factory.mktemp("night") / "star_e2ds_A.fits"
-    observe(model, rv=12.0, snr=80.0, berv=-5.0, seed=1, target="HD 1").writeto(path)
+    hdus = observe(model, rv=12.0, snr=80.0, berv=-5.0, seed=1, target="HD 1")
+    write(hdus, path, blaze=blaze_frame())
     return path
 
 

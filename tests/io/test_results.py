@@ -6,9 +6,9 @@ import dataclasses
 import json
 import math
 import stat
-from pathlib import Path
 
 import numpy as np
+import pandas
 import pytest
 from astropy import units as u
 from astropy.io import fits
@@ -32,11 +32,12 @@ from harpsstar.io.results import (
 )
 
 every_format = pytest.mark.parametrize("extension", EXTENSIONS)
-few = settings(max_examples=150, deadline=None,
+few = settings(max_examples=12, deadline=None,
                suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 texts = st.text(st.characters(), max_size=12) | st.sampled_from(
-    ["α Tau", "HD 189733", "61", "nan", "", "a\\nb", "it's, \"quoted\"", "\udcff.fits", "\x00", "#", " a "]
+    ["α Tau", "HD 189733", "61", "nan", "", "a\\nb", "it's, \"quoted\"", "\udcff.fits", "\x00", "#"]
+    + [" a ", "#a b#", "\\", "<a&b>", "None", "--"]
 )
 numbers = st.floats(-1e6, 1e6) | st.just(math.nan)
 
@@ -121,19 +122,6 @@ def test_every_column_says_what_it_holds_in_terms_of_the_virtual_observatory():
         assert column.description
 
 
-def test_the_reference_documents_every_column():
-    page = Path(__file__).parents[2] / "docs" / "reference" / "columns.md"
-    lines = [line for line in page.read_text(encoding="utf-8").splitlines() if line[:3] == "| `"]
-    documented = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
-    columns = [cells for cells in documented if len(cells) == 5]
-    assert [[c[0], c[2], c[3], c[4]] for c in columns] == [
-        [f"`{c.name}`", c.unit, c.description, f"`{c.ucd}`"] for c in COLUMNS
-    ]
-    assert {f"`{extension}`" for extension in EXTENSIONS} <= {
-        name for cells in documented if len(cells) == 3 for name in cells[0].split(", ")
-    }
-
-
 def test_the_table_has_units():
     table = to_table([Row(file="a", teff=5772.0, rv=1.5)])
     assert table["teff"][0] == 5772 * u.K
@@ -203,11 +191,10 @@ class TestOtherPrograms:
         field = element.get_first_table().get_field_by_id_or_name("teff")
         assert (field.ucd, str(field.unit)) == ("phys.temperature.effective", "K")
 
-    def test_parquet_is_plain_columns(self, tmp_path):
-        parquet = pytest.importorskip("pyarrow.parquet")
-        path = write_table(self.table, tmp_path / "t.parquet")
-        column = parquet.read_table(path).column("covariance").to_pylist()
-        assert np.reshape(column, (4, 4)).tolist() == np.eye(4).tolist()
+    def test_pandas_opens_parquet(self, tmp_path):
+        frame = pandas.read_parquet(write_table(self.table, tmp_path / "t.parquet"))
+        assert frame["target"][0] == "α Tau"
+        assert np.reshape(frame["covariance"][0], (4, 4)).tolist() == np.eye(4).tolist()
 
     def test_csv_has_one_line_a_row_and_six_correlations(self, tmp_path):
         path = write_table(self.table, tmp_path / "t.csv")

@@ -95,11 +95,20 @@ def test_order_without_light_has_no_weight(model: torch.Tensor) -> None:
 
 def test_narrow_remainder_of_an_order_stays_finite(model: torch.Tensor) -> None:
     flux, ivar = noisy(model, 20.0)
-    ivar[:, 300:] = 0.0
+    kept = int(0.3 * flux.shape[-1])
+    ivar[:, kept:] = 0.0
     normal, weight = normalise(flux, ivar, model)
     assert torch.all(torch.isfinite(normal))
     assert torch.all(torch.isfinite(weight))
-    assert normal[:, :300].mean() == pytest.approx(float(model[:, :300].mean()), rel=0.02)
+    assert normal[:, :kept].mean() == pytest.approx(float(model[:, :kept].mean()), rel=0.02)
+
+
+def test_less_than_a_quarter_of_an_order_is_not_used(model: torch.Tensor) -> None:
+    flux, ivar = noisy(model, 20.0)
+    ivar[0, int(0.2 * flux.shape[-1]) :] = 0.0
+    normal, weight = normalise(flux, ivar, model)
+    assert torch.all(weight[0] == 0) and torch.all(normal[0] == 0)
+    assert torch.all(weight[1] > 0)
 
 
 def test_batch_is_its_members(model: torch.Tensor, wrong_model: torch.Tensor) -> None:

@@ -1,0 +1,125 @@
+"""Progress of work that takes minutes to hours and resumes: on standard error."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import Progress as Bar
+from rich.text import Text
+
+from harpsstar.cli.exit import ExitCode
+from harpsstar.errors import OutputError
+
+
+class Stages:
+    """A bar for each stage on a terminal; elsewhere a line for each now and then.
+
+    As a context manager it also turns Ctrl-C into the advice to run the same command again.
+
+    Parameters
+    ----------
+    every : float
+        Seconds between two lines of one stage.
+    clock : callable
+        Seconds.
+    """
+
+    def __init__(
+        self, *, every: float = 30.0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._console = Console(stderr=True, highlight=False)
+        self._every, self._clock = every, clock
+        self._bar = Bar(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+                        _Rate(), TimeRemainingColumn(), TextColumn("{task.fields[remark]}"),
+                        console=self._console, disable=not self._console.is_terminal)
+        self._tasks: dict[str, TaskID] = {}
+        self._told: dict[str, tuple[float, int]] = {}
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 traceback: TracebackType | None) -> None:
+        self._bar.stop()
+        if isinstance(error, KeyboardInterrupt):
+            typer.echo("harpsstar: interrupted; run the same command again to resume", err=True)
+            raise typer.Exit(ExitCode.INTERRUPTED) from error
+
+    def stage(self, name: str) -> Callable[[int, int], None]:
+        """Return a callable that takes (done, total) of one stage."""
+        return lambda done, total: self(name, done, total)
+
+    def __call__(self, stage: str, done: int, total: int, remark: str = "") -> None:
+        """Tell that ``done`` of ``total`` are there."""
+        if not self._console.is_terminal:
+            self._line(stage, done, total, remark)
+            return
+        if stage not in self._tasks:
+            # What an earlier run has done says nothing about the speed of this one.
+            self._tasks[stage] = self._bar.add_task(stage, total=total, completed=done, remark="")
+        self._bar.update(self._tasks[stage], completed=done, total=total, remark=remark)
+
+    def _line(self, stage: str, done: int, total: int, remark: str) -> None:
+        now = self._clock()
+        before = self._told.get(stage)
+        if before is not None and done < total and now - before[0] < self._every:
+            return
+        self._told[stage] = (now, done)
+        parts = [f"{stage} {done}/{total}"]
+        if before is not None and done > before[1] and now > before[0]:
+            rate = (done - before[1]) / (now - before[0])
+            parts.append(_rate(rate))
+            if done < total:
+                parts.append(f"{_duration((total - done) / rate)} left")
+        typer.echo(", ".join(parts + [remark] * bool(remark)), err=True)
+
+
+class _Rate(ProgressColumn):
+    """Items per second, or seconds per item."""
+
+    def render(self, task: Task) -> Text:
+        """Return what the column shows of a task."""
+        return Text(_rate(task.speed) if task.speed else "")
+
+
+def _rate(per_second: float) -> str:
+    return f"{per_second:.1f}/s" if per_second >= 1 else f"{1 / per_second:.1f} s each"
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def work_folder(output: Path, work: Path | None) -> Path:
+    """Return the folder of unfinished work: ``work``, or ``work-<name>`` beside the output.
+
+    Raises
+    ------
+    OutputError
+        The output cannot be written; found out before hours of work.
+    """
+    if output.is_dir():
+        raise OutputError("is a folder", expected="a file name", path=output)
+    if not output.parent.is_dir():
+        raise OutputError(f"the folder {output.parent} does not exist", path=output,
+                          hint="create it first")
+    return output.with_name(f"work-{output.stem}") if work is None else work

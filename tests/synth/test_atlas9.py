@@ -1,0 +1,83 @@
+"""Model atmospheres: which there are, and what a deck says of itself."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from harpsstar.errors import InputsMissingError, ReadError
+from harpsstar.labels import LOGG, M_H, TEFF
+from harpsstar.synth.atlas9 import (
+    HELD_OUT_CODES,
+    METALLICITY_CODES,
+    Deck,
+    digest,
+    find_decks,
+    read_deck,
+)
+
+
+def write(folder, name, text):
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize(("code", "m_h"), (METALLICITY_CODES | HELD_OUT_CODES).items())
+def test_there_are_253_models_of_each_metallicity(code, m_h, inputs_root):
+    found = find_decks(inputs_root, {code: m_h})
+    assert len(found) == 253
+    assert {deck.m_h for deck in found} == {m_h}
+    for deck in found:  # the file's own card against its name
+        assert deck.name == f"{code}_{deck.teff:.0f}_{deck.logg:.1f}"
+
+
+def test_the_models_of_all_metallicities_are_the_same_nodes_of_table_1(inputs_root):
+    found = find_decks(inputs_root)
+    assert found == sorted(found)
+    by_m_h = {
+        m_h: {(deck.teff, deck.logg) for deck in found if deck.m_h == m_h}
+        for m_h in METALLICITY_CODES.values()
+    }
+    assert len(by_m_h) == 7
+    assert len(set(map(frozenset, by_m_h.values()))) == 1
+    nodes = by_m_h[0.0]
+    assert {teff for teff, _ in nodes} == {TEFF.low + 250 * i for i in range(26)}
+    assert {logg for _, logg in nodes} == {LOGG.low + 0.5 * i for i in range(11)}
+    assert (min(by_m_h), max(by_m_h)) == (M_H.low, M_H.high)
+    # every gravity above the lowest that exists at a temperature: the emulator relies on it
+    for teff, logg in itertools.product({teff for teff, _ in nodes}, [0.5 * i for i in range(10)]):
+        assert (teff, logg) not in nodes or (teff, logg + 0.5) in nodes
+
+
+def test_a_deck_says_its_temperature_and_gravity(tmp_path):
+    path = write(tmp_path, "p00_5750_4.5.dat", "TEFF   5750.  GRAVITY 4.50000 LTE \nTITLE x\n")
+    assert read_deck(path, 0.0) == Deck(5750.0, 4.5, 0.0, path)
+    assert read_deck(path, 0.0).name == "p00_5750_4.5"
+
+
+@pytest.mark.parametrize("text", ["", "TITLE [0.0] VTURB=2\n", "TEFF GRAVITY\n"])
+def test_what_is_no_deck_is_refused(text, tmp_path):
+    path = write(tmp_path, "p00_5750_4.5.dat", text)
+    with pytest.raises(ReadError, match="TEFF") as caught:
+        read_deck(path, 0.0)
+    assert caught.value.path == str(path)
+
+
+def test_missing_decks_are_told_with_what_to_do(tmp_path):
+    with pytest.raises(InputsMissingError, match="harpsstar synth inputs") as caught:
+        find_decks(tmp_path)
+    assert "gridm25odfnew" in caught.value.path
+
+
+def test_the_digest_is_that_of_names_and_contents(tmp_path):
+    texts = {name: f"TEFF 5000. GRAVITY {g}\n" for name, g in (("a", 4.0), ("b", 4.5))}
+    decks = [read_deck(write(tmp_path, f"{name}.dat", text), 0.0) for name, text in texts.items()]
+    original = digest(decks)
+    assert digest(decks) == original
+    assert digest(decks[:1]) != original
+    assert digest(decks[::-1]) != original
+    decks[0].path.write_text("TEFF 5000. GRAVITY 4.1\n")
+    assert digest(decks) != original
