@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import math
 import sys
 from collections.abc import Mapping, Sequence
@@ -145,8 +144,10 @@ def show_inputs(records: Sequence[Record], folder: Path) -> None:
     The hash is that of the file, or, of several, that of their listing in sha256sum's format.
     """
     table = Table("folder", "held", "SHA-256", "from", "licence", "citation")
-    for name, group in itertools.groupby(records, lambda record: record.name.rpartition("/")[0]):
-        files = list(group)
+    folders: dict[str, list[Record]] = {}
+    for record in records:
+        folders.setdefault(record.name.rpartition("/")[0], []).append(record)
+    for name, files in folders.items():
         count = f"{sum(file.present for file in files)}/{len(files)}"
         listing = "".join(f"{file.sha256}  {file.name}\n" for file in files).encode()
         digest = files[0].sha256 if len(files) == 1 else hashlib.sha256(listing).hexdigest()

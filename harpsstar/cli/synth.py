@@ -119,3 +119,22 @@ def observe(
     frame = blaze_frame(instrument, new=format in NEW_FORMATS) if blaze else None
     path = write(hdus, output, overwrite=overwrite, blaze=frame)
     typer.echo(f"harpsstar: wrote {path}", err=True)
+
+
+@app.command()
+def mismatch(
+    spectrum: Annotated[
+        Path, typer.Argument(help="A spectrum of the Sun with high signal.", show_default=False)
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The pattern to write.")
+    ] = Path("mismatch.safetensors"),
+) -> None:
+    """Learn from the Sun, at its known labels, which pixels the emulator gets wrong."""
+    from harpsstar.infer.mismatch import learn_from_file
+
+    median = learn_from_file(spectrum, output)
+    typer.echo(
+        f"harpsstar: wrote {output}; the Sun is {median:.2%} of the continuum off at the median",
+        err=True,
+    )

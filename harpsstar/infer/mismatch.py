@@ -12,11 +12,21 @@ from importlib import resources
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
+from harpsstar._tensors import write_tensors
+from harpsstar.io import read
 from harpsstar.spectra import continuum
-from harpsstar.spectra.frame import N_PIXELS, ROWS, Canonical, canonical_wavelengths
+from harpsstar.spectra.frame import (
+    N_PIXELS,
+    ROWS,
+    Canonical,
+    canonical_wavelengths,
+    pixels_from,
+    to_canonical,
+)
+from harpsstar.spectra.velocity import measure_velocity
 from harpsstar.synth.emulator import Emulator
 
 FILE = "mismatch.safetensors"
@@ -67,22 +77,35 @@ def learn_mismatch(
         (8, 4096) smoothed absolute residual in units of its median; 1 where there is no
         information. The continuum is fitted again with the pattern as its weight until both agree.
     """
+    return _learn(canonical, emulator, resolution, labels, vmic, vmac)[0]
+
+
+def _learn(
+    canonical: Canonical,
+    emulator: Emulator,
+    resolution: float,
+    labels: tuple[float, ...] = SUN_LABELS,
+    vmic: float = SUN_VMIC,
+    vmac: float = SUN_VMAC,
+) -> tuple[Tensor, float]:
+    """Pattern, and the median absolute residual in units of the continuum."""
     flux, ivar = (torch.from_numpy(a)[None] for a in (canonical.flux, canonical.ivar))
     sampler = emulator.sampler(canonical_wavelengths())
     grid = emulator(torch.tensor([labels]), vmic=vmic, vmac=vmac, resolution=resolution)
     model = sampler(grid)
     weight = (ivar > 0).float()
-    used = ivar > 0
     pattern = torch.ones_like(flux)
+    level = torch.nan
     for _ in range(_ITERATIONS):
         normal, kept = continuum.normalise(flux, weight, model)
         used = kept > 0
         residual = torch.where(used, normal - model, torch.zeros(()))
         smooth = _smoothed(residual.square()).sqrt()
+        level = float(residual[used].abs().median())
         median = smooth[used].median()
         pattern = torch.where(used, smooth / median, torch.ones(())).clamp_min(_FLOOR)
         weight = torch.where(used, pattern.square().reciprocal(), torch.zeros(()))
-    return pattern[0]
+    return pattern[0], level
 
 
 def _smoothed(values: Tensor) -> Tensor:
@@ -97,6 +120,21 @@ def _smoothed(values: Tensor) -> Tensor:
 
 def save_mismatch(pattern: Tensor, path: Path, source: str) -> None:
     """Write a pattern, saying which spectrum it was learnt from."""
-    scratch = path.with_name(path.name + ".part")
-    save_file({"mismatch": pattern.half().contiguous()}, scratch, metadata={"source": source})
-    scratch.replace(path)
+    write_tensors({"mismatch": pattern.half()}, path, {"source": source})
+
+
+def learn_from_file(spectrum: Path, output: Path) -> float:
+    """Learn the pattern from a file with the Sun and write it.
+
+    Returns
+    -------
+    float
+        Median absolute residual of the Sun at its own labels, in units of the continuum.
+    """
+    emulator = Emulator.load()
+    read_spectrum = read(spectrum)
+    pixels = pixels_from(read_spectrum)
+    canonical = to_canonical(pixels, measure_velocity(pixels, emulator).rv)
+    pattern, level = _learn(canonical, emulator, read_spectrum.meta["observation"].resolution)
+    save_mismatch(pattern, output, Path(spectrum).name)
+    return level

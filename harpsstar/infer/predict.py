@@ -12,13 +12,14 @@ import numpy as np
 import torch
 from specutils import Spectrum, SpectrumCollection
 
-from harpsstar.errors import HarpsstarError
+from harpsstar.errors import CoverageError, HarpsstarError
 from harpsstar.infer import quality
 from harpsstar.infer.estimate import N_PASSES, Estimate, Estimator
 from harpsstar.io import Observation, read
 from harpsstar.io.results import Row, provenance, to_table
 from harpsstar.labels import NAMES
 from harpsstar.nn import zoo
+from harpsstar.spectra.continuum import LEAST_SHARE
 from harpsstar.spectra.frame import (
     Canonical,
     Pixels,
@@ -100,6 +101,12 @@ class Predictor:
         start = torch.tensor([velocity.labels], dtype=torch.float32)
         canonical = to_canonical(pixels, velocity.rv)
         estimate = self._estimate(canonical, start, seen.resolution)
+        if not bool((estimate.ivar > 0).any()):
+            raise CoverageError(
+                "no order has enough usable pixels",
+                expected=f"one of the eight with at least {LEAST_SHARE:.0%} of its pixels",
+                hint="look at its mask: saturation, cosmics, quality",
+            )
         rv = velocity.rv + float(estimate.nuisances[0, 2])
         canonical = self._without_cosmics(canonical, estimate)
         if abs(rv - velocity.rv) > RV_TOLERANCE:

@@ -106,21 +106,22 @@ def near_edge(evidence: Evidence) -> bool:
     for value, sigma, label in zip(evidence.labels, evidence.sigma, LABELS, strict=True):
         low = evidence.lowest_logg if label.name == "logg" else label.low
         margin = max(EDGE_SHARE * (label.high - label.low), float(sigma))
-        if value > label.high - margin or (value < low + margin and label.name != "vsini"):
+        lowest = -np.inf if label.name == "vsini" else low + margin
+        if not lowest <= value <= label.high - margin:
             return True
     return False
 
 
 def assess(evidence: Evidence) -> Flag:
-    """Raise the flags that the evidence asks for."""
+    """Raise the flags that the evidence asks for; what is nan is never good enough."""
     vsini, vsini_err = float(evidence.labels[3]), float(evidence.sigma[3])
     unresolved = vsini < 299792.458 / evidence.resolution or vsini < 2 * vsini_err
     raised = {
-        Flag.POOR_FIT: evidence.misfit > MAX_MISFIT,
+        Flag.POOR_FIT: not evidence.misfit <= MAX_MISFIT,
         Flag.GRID_EDGE: near_edge(evidence),
-        Flag.LOW_SNR: evidence.snr < MIN_SNR,
-        Flag.BAD_VELOCITY: evidence.significance < MIN_SIGNIFICANCE,
-        Flag.DOUBLE_LINED: evidence.peak_ratio > MAX_PEAK_RATIO,
+        Flag.LOW_SNR: not evidence.snr >= MIN_SNR,
+        Flag.BAD_VELOCITY: not evidence.significance >= MIN_SIGNIFICANCE,
+        Flag.DOUBLE_LINED: not evidence.peak_ratio <= MAX_PEAK_RATIO,
         Flag.MISSING_ORDER: bool((evidence.order_share < MIN_ORDER_SHARE).any()),
         Flag.BLAZE_ESTIMATED: evidence.blaze == "estimated",
         Flag.VSINI_UPPER_LIMIT: unresolved,

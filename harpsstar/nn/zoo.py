@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
+from harpsstar._tensors import write_tensors
 from harpsstar.errors import ModelError
 from harpsstar.labels import CENTRE, HALF_RANGE, NAMES
 from harpsstar.nn.projector import ProjectorNetwork
@@ -102,13 +102,9 @@ def save(model: Model, path: Path) -> str:
         for name, value in model.network.state_dict().items()
     }
     tensors |= {"calibration.scale": model.scale, "calibration.log_snr": model.log_snr}
-    scratch = path.with_name(path.name + ".part")
-    save_file(
-        {name: value.contiguous() for name, value in tensors.items()},
-        scratch,
-        metadata={"format": FORMAT, "name": model.name, "card": json.dumps(model.card)},
+    write_tensors(
+        tensors, path, {"format": FORMAT, "name": model.name, "card": json.dumps(model.card)}
     )
-    scratch.replace(path)
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 

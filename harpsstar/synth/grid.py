@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from harpsstar._tensors import write_tensors
 from harpsstar._version import __version__
 from harpsstar.errors import InputsMissingError
 from harpsstar.synth import atlas9, linelist, synthesis
@@ -48,9 +49,9 @@ def _file(folder: Path, node: Node) -> Path:
     return folder / f"{deck.name}_v{vmic:.1f}.npy"
 
 
-def _end_quietly() -> None:
-    """In a worker: let Ctrl-C end it at once, without a traceback; its node is made again."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+def _ignore_interrupts() -> None:
+    """In a worker: Ctrl-C reaches it too, but its node is worth finishing."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _compute(folder: Path, node: Node, lines: LineArray) -> Path:
@@ -109,7 +110,7 @@ def compute(
     jobs = min(jobs or os.cpu_count() or 1, len(missing))
     # spawn: a fork after PySME's library has been loaded shares its state between workers
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_end_quietly)
+    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_ignore_interrupts)
     try:
         queue = iter(missing)
         flying = {
@@ -184,8 +185,6 @@ def compress(
         The file's metadata, among them ``residual_rms`` and ``residual_max`` (in continuum
         units, of the nodes against what the file gives back).
     """
-    from safetensors.numpy import save_file
-
     every = nodes(root, vmic, decks)
     flux = np.stack(list(_fluxes(folder, every)))
     mean, components = _principal_components(flux, n_components)
@@ -211,15 +210,9 @@ def compress(
         "residual_max": f"{abs(residual).max():.3e}",
     }
     labels = np.array([[d.teff, d.logg, d.m_h, v] for d, v in every], dtype=np.float32)
-    scratch = output.with_suffix(".part")
-    tensors = {
-        "nodes": labels, "mean": mean, "components": components, "coefficients": coefficients,
-    }  # fmt: skip
-    save_file(
-        # safetensors writes the memory of an array as it lies there, whatever its strides
-        {name: np.ascontiguousarray(value) for name, value in tensors.items()},
-        scratch,
-        metadata=metadata,
+    write_tensors(
+        {"nodes": labels, "mean": mean, "components": components, "coefficients": coefficients},
+        output,
+        metadata,
     )
-    scratch.replace(output)
     return metadata

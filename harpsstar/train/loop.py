@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from harpsstar._tensors import write_tensors
 from harpsstar._version import __version__
 from harpsstar.errors import TrainingError
 from harpsstar.infer.calibrate import calibrate
@@ -254,7 +255,7 @@ def _projector(
     network: ProjectorNetwork, recipe: Recipe, emulator: Emulator, folder: Path
 ) -> float:
     """Fit the projector, or take the one an interrupted run has left."""
-    from safetensors.torch import load_file, save_file
+    from safetensors.torch import load_file
 
     path = folder / "projector.safetensors"
     if path.exists():
@@ -264,6 +265,5 @@ def _projector(
         return kept
     simulator = simulator_for(recipe, emulator, recipe.seed)
     kept = fit_projector(network, simulator, recipe.data.projector_spectra)
-    state = {k: v.contiguous() for k, v in network.projector.state_dict().items()}
-    save_file(state | {"kept": torch.tensor(kept)}, path)
+    write_tensors(network.projector.state_dict() | {"kept": torch.tensor(kept)}, path)
     return kept

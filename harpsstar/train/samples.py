@@ -6,9 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
+from harpsstar._tensors import write_tensors
 from harpsstar.nn.projector import ProjectorNetwork
 from harpsstar.nn.zoo import scale_labels
 from harpsstar.train.simulate import Exposure, Simulator
@@ -86,9 +87,7 @@ def make_samples(
             shard = make_shard(
                 network, simulator_of(index), min(SHARD, n - start), exposures, batch
             )
-            scratch = path.with_suffix(".part")
-            save_file(shard, scratch)
-            scratch.replace(path)
+            write_tensors(shard, path)
         shards.append(load_file(path))
         if progress is not None:
             progress(min(start + SHARD, n), n)

@@ -1,4 +1,4 @@
-"""Small networks: threads would only wait for one another."""
+"""One thread: these tests are small, and threads would only wait for one another."""
 
 from __future__ import annotations
 
