@@ -28,6 +28,8 @@ from harpsstar.io.observation import Observation
 MIN_PIXELS = 1000
 #: The Earth does not move faster [km/s].
 _MAX_BERV = 40.0
+# Sigmas of read noise below zero beyond which a pixel is no measurement.
+_MAX_BELOW_ZERO = 8.0
 
 __all__ = ["read_e2ds", "remove_blaze", "wavelengths"]
 
@@ -67,9 +69,9 @@ def read_e2ds(
     else:
         notes.append("no usable BERV card: wavelengths are those of the observatory")
 
-    mask = _bad_pixels(electrons, instrument, notes)
-    note_dark(mask, wave, notes)
     variance = _variance(electrons, cards, instrument)
+    mask = _bad_pixels(electrons, variance, instrument, notes)
+    note_dark(mask, wave, notes)
     blaze, origin = remove_blaze(
         cards.text("blaze"), electrons / width, mask, wave, path, blaze_dir, notes
     )
@@ -195,14 +197,20 @@ def _image(hdus: fits.HDUList, instrument: Instrument, path: str) -> Array:
     return np.asarray(data, dtype=float)
 
 
-def _bad_pixels(electrons: Array, instrument: Instrument, notes: list[str]) -> Mask:
-    """Not finite, exactly zero (never a measurement), or saturated."""
+def _bad_pixels(
+    electrons: Array, variance: Array, instrument: Instrument, notes: list[str]
+) -> Mask:
+    """Not finite, exactly zero (never a measurement), saturated, or below zero beyond the noise."""
     finite = np.isfinite(electrons)
+    # Without photons such a pixel has the smallest variance of all: it would outweigh the others.
+    negative = finite & (np.where(finite, electrons, 0.0) < -_MAX_BELOW_ZERO * np.sqrt(variance))
     saturated = finite & (np.where(finite, electrons, 0.0) > instrument.saturation)
     bad = ~finite | (electrons == 0)
     if saturated.any():
         notes.append(f"{int(saturated.sum())} saturated pixels left out")
-    return bad | saturated
+    if negative.any():
+        notes.append(f"{int(negative.sum())} pixels far below zero left out")
+    return bad | saturated | negative
 
 
 def _variance(electrons: Array, cards: Cards, instrument: Instrument) -> Array:

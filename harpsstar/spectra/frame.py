@@ -193,8 +193,9 @@ def to_canonical(pixels: Pixels, rv: float) -> Canonical:
 
     A canonical row is taken from the order whose centre is nearest, if that order reaches the
     row's centre; so a missing order is a row without weight. Flux is interpolated by cubic
-    convolution (Keys 1981, IEEE Trans. ASSP 29, 1153, a = −1/2). A pixel with an unusable one in
-    its stencil has no weight. The weight is interpolated linearly and follows the pixel width, so
+    convolution (Keys 1981, IEEE Trans. ASSP 29, 1153, a = −1/2), by a parabola where one of its
+    outer pixels is unusable; otherwise a pixel with an unusable one in its stencil has no weight.
+    The weight is interpolated linearly and follows the pixel width, so
     that sampling more finely does not invent information; where rows that come from the same
     source overlap (a one-dimensional spectrum), they share the weight.
 
@@ -233,21 +234,41 @@ def _resample(
     # Pixels next to each other differ in width by 1e-5, so the inverse is linear in between.
     position = np.interp(out, wave, np.arange(wave.size), left=-10.0, right=-10.0)
     left = np.floor(position).astype(int)
-    weights = keys_weights(position - left)
-    index = left + np.arange(-1, 3)[:, None]
-    known = (index >= 0) & (index < wave.size)
-    index = np.clip(index, 0, wave.size - 1)
-    good = np.all((known & usable[index]) | (np.abs(weights) < _NEGLIGIBLE), axis=0)
-    new_flux = np.sum(weights * np.where(usable, flux, 0.0)[index], axis=0)
     fraction = position - left
+    new_flux, good = np.zeros(out.shape), np.zeros(out.shape, dtype=bool)
+    for reach, weights in _stencils(fraction):
+        index = left + reach[:, None]
+        known = (index >= 0) & (index < wave.size)
+        index = np.clip(index, 0, wave.size - 1)
+        whole = np.all((known & usable[index]) | (np.abs(weights) < _NEGLIGIBLE), axis=0)
+        value = np.sum(weights * np.where(usable, flux, 0.0)[index], axis=0)
+        new_flux = np.where(whole & ~good, value, new_flux)
+        good |= whole
+    index = np.clip(left + np.arange(2)[:, None], 0, wave.size - 1)
     # A neighbour of negligible share may be unusable: then the other one's weight counts.
-    near, far = ivar[index[1]], ivar[index[2]]
+    near, far = ivar[index[0]], ivar[index[1]]
     new_ivar = np.where(near > 0, near, far) * (1 - fraction) + np.where(far > 0, far, near) * (
         fraction
     )
-    width = np.gradient(wave)[index[1]]
+    width = np.gradient(wave)[index[0]]
     new_ivar *= np.minimum(1.0, np.gradient(out) / width)
     return np.where(good, new_flux, 0.0), np.where(good, new_ivar, 0.0)
+
+
+def _stencils(fraction: FloatArray) -> list[tuple[npt.NDArray[np.int_], FloatArray]]:
+    """Neighbours and their weights, the best first.
+
+    Where an outer neighbour is lost, the parabola through the other three is as good to second
+    order as the cubic, and half of the pixels that a lost one would take with it are saved.
+    """
+    t = fraction
+    after = np.stack([0.5 * (t - 1) * (t - 2), t * (2 - t), 0.5 * t * (t - 1)])
+    before = np.stack([0.5 * t * (t - 1), (1 - t) * (1 + t), 0.5 * t * (t + 1)])
+    return [
+        (np.arange(-1, 3), keys_weights(t)),
+        (np.arange(-1, 2), before),
+        (np.arange(0, 3), after),
+    ]
 
 
 def keys_weights(fraction: FloatArray) -> FloatArray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import json
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -189,16 +190,22 @@ def train(
     """
     started = time.monotonic()
     emulator = Emulator.load() if emulator is None else emulator
-    folder.mkdir(parents=True, exist_ok=True)
+    _claim(folder, recipe, emulator)
     options = dataclasses.asdict(recipe.network)
     torch.manual_seed(recipe.seed)
     network = build(options.pop("name"), options)
-    kept = _projector(network, recipe, emulator, folder)
     data = recipe.data
 
-    def report(done: int, total: int) -> None:
-        if progress is not None:
-            progress("making spectra", done, total, "")
+    def report(stage: str) -> Callable[[int, int], None]:
+        def tell(done: int, total: int) -> None:
+            if progress is not None:
+                progress(stage, done, total, "")
+
+        return tell
+
+    report("fitting the projector")(0, 1)
+    kept = _projector(network, recipe, emulator, folder)
+    report("fitting the projector")(1, 1)
 
     samples = make_samples(
         network,
@@ -207,7 +214,7 @@ def train(
         n=data.spectra,
         exposures=data.exposures,
         batch=data.batch,
-        progress=report,
+        progress=report("making spectra"),
     )
     validation = make_samples(
         network,
@@ -216,6 +223,7 @@ def train(
         n=data.validation,
         exposures=1,
         batch=data.batch,
+        progress=report("making validation spectra"),
     )
     loss = fit_network(network, samples, validation, recipe, folder, progress)
     estimator = Estimator.uncalibrated(network, emulator, canonical_wavelengths())
@@ -224,6 +232,7 @@ def train(
         simulator_for(recipe, emulator, recipe.seed + 1),
         recipe.calibration.snr,
         recipe.calibration.spectra,
+        progress=report("calibrating"),
     )
     card = {
         "name": recipe.name,
@@ -249,6 +258,24 @@ def train(
     }
     model = Model(recipe.name, network, scale, log_snr, card)
     return dataclasses.replace(model, sha256=save(model, output))
+
+
+def _claim(folder: Path, recipe: Recipe, emulator: Emulator) -> None:
+    """Mark a work folder as belonging to a recipe and a grid, or refuse one that does not."""
+    mine = json.dumps(
+        {"recipe": dataclasses.asdict(recipe), "grid": emulator.metadata.get("sha256", "")},
+        indent=1,
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    mark = folder / "recipe.json"
+    if mark.exists() and mark.read_text(encoding="utf-8") != mine:
+        raise TrainingError(
+            "the work folder holds another training",
+            path=folder,
+            expected="work in progress of the same recipe and grid",
+            hint="choose another --work folder, or delete this one",
+        )
+    mark.write_text(mine, encoding="utf-8")
 
 
 def _projector(
