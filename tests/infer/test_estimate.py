@@ -108,7 +108,10 @@ def test_errors_are_claimed_and_met(estimate):
 
 
 def test_twice_the_noise_doubles_the_error(estimator, emulator):
-    """From SNR 50 to 200 errors fall fourfold, up to the calibration, known to some 10 %."""
+    """From SNR 50 to 200 errors fall fourfold, up to the calibration, known to some 10 %.
+
+    Not that of vsini: at low noise, macroturbulence hides a slow rotation.
+    """
     simulator = simulator_for(Recipe("test", priors=Priors(masked_share=0.0)), emulator, 5)
     stars = stars_at(STARS, simulator.priors, simulator.generator)
     spectra = simulator.spectra(stars)
@@ -116,9 +119,9 @@ def test_twice_the_noise_doubles_the_error(estimator, emulator):
         sigma(estimator(*_arrays(simulator.expose(spectra, torch.full((5,), snr))), STARS, R))
         for snr in (50.0, 200.0)
     )
-    ratio = low / high
-    assert ratio.min() > 2.5
-    assert ratio.max() < 6.0
+    ratio = (low / high)[:, :3]
+    assert ratio.min() > 3.0
+    assert ratio.max() < 5.0
 
 
 def _arrays(exposure):

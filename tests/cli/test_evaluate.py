@@ -1,0 +1,58 @@
+"""``harpsstar evaluate``: tables for people, JSON for scripts."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from harpsstar.cli import app
+from harpsstar.cli.exit import ExitCode
+from harpsstar.labels import NAMES
+
+
+def evaluate(*arguments):
+    return CliRunner().invoke(app, ["evaluate", *map(str, arguments)])
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_accuracy(as_json):
+    result = evaluate("accuracy", "-n", 3, "--bound-stars", 1, "--snr", 80, "--teff", 4500, 6000,
+                      *["--json"] * as_json)  # fmt: skip
+    assert result.exit_code == ExitCode.OK
+    if as_json:
+        found = json.loads(result.stdout)
+        assert (found["snr"], found["n"], list(found["labels"])) == (80.0, 3, list(NAMES))
+    else:
+        assert "MAE" in result.stdout
+        assert "teff [K]" in result.stdout
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_stars(star, empty, tmp_path, as_json):
+    references = tmp_path / "stars.toml"
+    references.write_text("['The star']\ntargets = ['HD 1']\nsource = 'x'\nteff = [5700.0, 50.0]\n")
+    result = evaluate("stars", star, empty, "--references", references, *["--json"] * as_json)
+    assert result.exit_code == ExitCode.OK
+    if as_json:
+        good, bad = json.loads(result.stdout)
+        assert good["star"] == "The star"
+        assert good["labels"]["teff"]["reference"] == 5700.0
+        assert good["labels"]["logg"]["difference"] is None
+        assert (bad["status"], bad["labels"]["teff"]["value"]) == ("failed", None)
+    else:
+        assert "The star" in result.stdout
+        assert "empty" in result.stdout
+
+
+def test_what_cannot_be_done_is_said():
+    for arguments, word in (
+        (["accuracy", "-n", 1], "expected"), (["accuracy", "--model", "none"], "no such model"),
+        (["stars", "a.fits", "--references", "none.toml"], "none.toml"),
+        (["emulator", "--grid", "none.safetensors"], "no such grid"),
+        (["emulator", "--interpolation", "spline"], "cubic"),
+    ):  # fmt: skip
+        result = evaluate(*arguments)
+        assert result.exit_code == ExitCode.NOTHING_DONE
+        assert word in result.stderr
