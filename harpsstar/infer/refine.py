@@ -100,21 +100,26 @@ def refine(
     """
     parameters = torch.cat([labels, _expected(labels)], dim=1)
     limit = torch.tensor(_LARGEST)
-    peak = parameters
+    peak = parameters.clone()
+    covariance = parameters.new_zeros(*parameters.shape, parameters.shape[1])
+    # each spectrum stops by itself, so that its result does not depend on its batch
+    moving = torch.arange(len(labels))
     for _ in range(_MAX_STEPS):
+        at = parameters[moving]
         normal, gradient = _normal_equations(
-            emulator, sampler, flux, ivar, parameters, resolution, mismatch
+            emulator, sampler, flux[moving], ivar[moving], at, resolution, mismatch
         )
-        covariance = torch.linalg.inv(normal)
-        step = (covariance @ gradient.unsqueeze(-1)).squeeze(-1).float()
-        peak = parameters + step.clamp(-limit, limit)
-        moved = _inside(emulator, peak)
-        sigma = covariance.diagonal(dim1=-2, dim2=-1).sqrt().float()
-        change = ((moved - parameters).abs() / sigma).max()
-        parameters = moved
-        if float(change) < _CONVERGED:
+        inverse = torch.linalg.inv(normal)
+        step = (inverse @ gradient.unsqueeze(-1)).squeeze(-1).float()
+        peak[moving] = at + step.clamp(-limit, limit)
+        covariance[moving] = inverse.float()
+        parameters[moving] = _inside(emulator, peak[moving])
+        sigma = inverse.diagonal(dim1=-2, dim2=-1).sqrt().float()
+        change = ((parameters[moving] - at).abs() / sigma).amax(1)
+        moving = moving[change >= _CONVERGED]
+        if len(moving) == 0:
             break
-    return Refined(parameters, peak, covariance.float())
+    return Refined(parameters, peak, covariance)
 
 
 def _expected(labels: Tensor) -> Tensor:
