@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from specutils import Spectrum, SpectrumCollection
 
-from harpsstar.errors import CoverageError, HarpsstarError
+from harpsstar.errors import CoverageError, HarpsstarError, ModelError
 from harpsstar.infer import quality
 from harpsstar.infer.estimate import N_PASSES, Estimate, Estimator
 from harpsstar.io import Observation, read
@@ -80,6 +80,14 @@ class Predictor:
     def __init__(self, model: str | Path = "default") -> None:
         self.model = zoo.load(model)
         self.emulator = Emulator.load()
+        grid = self.model.card.get("grid", {}).get("sha256")
+        if grid is not None and grid != self.emulator.metadata["sha256"]:
+            raise ModelError(
+                f"it was trained on another grid ({grid[:8]})",
+                path=model,
+                expected=f"the packaged one ({self.emulator.metadata['sha256'][:8]})",
+                hint="train it again with harpsstar train",
+            )
         self.estimator = Estimator(self.model, self.emulator, canonical_wavelengths())
 
     def measure(self, spectrum: Spectrum | SpectrumCollection) -> Measurement:

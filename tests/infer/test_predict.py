@@ -183,14 +183,18 @@ def test_losing_a_twentieth_of_the_pixels(make, reference):
     assert np.sqrt(np.mean(np.square(changes), axis=0)).max() < 0.5
 
 
-@pytest.mark.parametrize("first", [0, 1500, 3891])
-def test_losing_a_twentieth_of_every_order(make, reference, first):
-    def lose(hdus):
-        hdus[0].data[:, first : first + 205] = np.nan
+def test_losing_a_twentieth_of_every_order(make, reference):
+    """Rms of five places for each label."""
+    changes = []
+    for first in (0, 900, 1500, 2600, 3891):
 
-    (row,) = measure(make("cut", change=lose))
-    assert row.status == "ok"
-    assert np.abs(change_in_sigma(row, reference)).max() < 0.5
+        def lose(hdus, first=first):
+            hdus[0].data[:, first : first + 205] = np.nan
+
+        (row,) = measure(make("cut", change=lose))
+        assert row.status == "ok"
+        changes.append(change_in_sigma(row, reference))
+    assert np.sqrt(np.mean(np.square(changes), axis=0)).max() < 0.5
 
 
 def test_one_spectrum_is_one_row_whatever_it_is_given_as(make, reference):
