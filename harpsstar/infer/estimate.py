@@ -34,7 +34,7 @@ class Estimate:
     Attributes
     ----------
     labels : Tensor
-        (B, 4) teff K, logg, m_h, vsini km/s: mean of the posterior.
+        (B, 4) teff K, logg, m_h, vsini km/s: median of the posterior.
     covariance : Tensor
         (B, 4, 4) from noise alone, calibrated.
     nuisances : Tensor

@@ -36,6 +36,8 @@ _N = len(LABELS)
 _DEGREE = 4
 _MAX_STEPS = 6
 _DRAWS, _FEWEST_DRAWS = 512, 20
+#: Median absolute deviation to standard deviation of a normal distribution.
+_MAD_TO_SIGMA = 1.4826
 #: Largest change, in sigmas, after which no further step is taken.
 _CONVERGED = 0.1
 
@@ -213,7 +215,7 @@ def _priors(parameters: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def posterior_inside(emulator: Emulator, best: Refined) -> tuple[Tensor, Tensor]:
-    """Mean (B, 4) and covariance (B, 4, 4) of the labels, given that they lie in the grid.
+    """Median (B, 4) and covariance (B, 4, 4) of the labels, given that they lie in the grid.
 
     The Gaussian of least squares, cut at the limits of the grid (flat prior inside), by averaging
     draws that fall inside; the draws are the same for every spectrum, so that results repeat.
@@ -239,7 +241,7 @@ def posterior_inside(emulator: Emulator, best: Refined) -> tuple[Tensor, Tensor]
             labels.append(centre)
             covariance.append(matrix)
         else:
-            labels.append(inside.mean(0))
+            labels.append(inside.median(0).values)
             covariance.append(torch.cov(inside.T))
     return torch.stack(labels), torch.stack(covariance)
 
@@ -247,15 +249,15 @@ def posterior_inside(emulator: Emulator, best: Refined) -> tuple[Tensor, Tensor]
 def goodness(flux: Tensor, model: Tensor, ivar: Tensor) -> tuple[Tensor, Tensor]:
     """Reduced chi-squared and misfit beyond the noise, each (B,), of (B, 8, 4096) spectra.
 
-    The misfit is robust: the normal-consistent median of |flux − model|, with the median noise
-    subtracted in quadrature.
+    The misfit is robust: the median of |flux − model| in units of each pixel's own noise, made
+    consistent with a normal distribution, of which 1 is subtracted in quadrature.
     """
     used = ivar > 0
     n = used.flatten(1).sum(1).clamp_min(1)
     residual = torch.where(used, flux - model, torch.zeros(()))
     chi2_red = (residual.square() * ivar).flatten(1).sum(1) / n
     hole = torch.full((), torch.nan)
-    middle = torch.where(used, residual.abs(), hole).flatten(1).nanmedian(1).values
     noise = torch.where(used, ivar.clamp_min(1e-12).rsqrt(), hole).flatten(1).nanmedian(1).values
-    misfit = ((1.4826 * middle).square() - noise.square()).clamp_min(0).sqrt()
+    pull = torch.where(used, residual.abs() * ivar.sqrt(), hole).flatten(1).nanmedian(1).values
+    misfit = noise * ((_MAD_TO_SIGMA * pull).square() - 1).clamp_min(0).sqrt()
     return chi2_red, misfit.nan_to_num(0.0)

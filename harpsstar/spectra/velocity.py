@@ -8,7 +8,6 @@ pixels and solves for the velocity by Gauss–Newton, without resampling what wa
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
@@ -358,55 +357,3 @@ def _keys_slopes(t: FloatArray) -> FloatArray:
             t * (-1.0 + 1.5 * t),
         ]
     )
-
-
-def refine_velocity(
-    flux: npt.ArrayLike,
-    ivar: npt.ArrayLike,
-    model_at: Callable[[float], npt.ArrayLike],
-    *,
-    rv: float = 0.0,
-    step: float = 0.2,
-    iterations: int = 2,
-) -> tuple[float, float]:
-    """Improve a velocity with a model that fits better than the template did.
-
-    Solves flux = model(rv) + ∂model/∂rv · δ for δ by weighted least squares, the derivative
-    taken by central differences.
-
-    Parameters
-    ----------
-    flux, ivar : array (any shape)
-        Normalised flux and inverse variance.
-    model_at : callable
-        Velocity in km/s → normalised model of the shape of ``flux``.
-    rv : float
-        Where to start, km/s, in the frame of ``model_at``.
-    step : float
-        Half the difference of the derivative, km/s.
-    iterations : int
-        Number of updates.
-
-    Returns
-    -------
-    rv, rv_err : float
-        km/s; the error is infinite where the model has no lines or the flux no weight. It is
-        inflated by the square root of the reduced χ² where that exceeds 1.
-    """
-    y, w = np.asarray(flux, dtype=np.float64), np.asarray(ivar, dtype=np.float64)
-    used = w > 0
-    y, w = y[used], w[used]
-    error = float("inf")
-    for _ in range(iterations):
-        behind, middle, ahead = (
-            np.asarray(model_at(rv + k * step), dtype=np.float64)[used] for k in (-1, 0, 1)
-        )
-        slope = (ahead - behind) / (2.0 * step)
-        information = float(w @ slope**2)
-        if not information > 0:
-            return rv, float("inf")
-        residual = y - middle
-        rv += float(np.clip(w @ (slope * residual) / information, -_LARGEST_STEP, _LARGEST_STEP))
-        chi2_red = float(w @ residual**2) / max(y.size - 1, 1)
-        error = float(np.sqrt(max(1.0, chi2_red) / information))
-    return rv, error

@@ -188,7 +188,7 @@ def train(
     -------
     Model
     """
-    started = time.monotonic()
+    clock = _Clock(folder / "seconds")
     emulator = Emulator.load() if emulator is None else emulator
     _claim(folder, recipe, emulator)
     options = dataclasses.asdict(recipe.network)
@@ -198,6 +198,7 @@ def train(
 
     def report(stage: str) -> Callable[[int, int], None]:
         def tell(done: int, total: int) -> None:
+            clock.save()
             if progress is not None:
                 progress(stage, done, total, "")
 
@@ -248,7 +249,7 @@ def train(
             "stars": data.spectra,
             "spectra": data.spectra * data.exposures,
             "epochs": recipe.optimiser.epochs,
-            "hours": round((time.monotonic() - started) / 3600, 3),
+            "hours": round(clock.save() / 3600, 3),
             "threads": torch.get_num_threads(),
             "validation_loss": loss,
             "torch": torch.__version__,
@@ -258,6 +259,21 @@ def train(
     }
     model = Model(recipe.name, network, scale, log_snr, card)
     return dataclasses.replace(model, sha256=save(model, output))
+
+
+class _Clock:
+    """Seconds of work on a training, those of interrupted runs included."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._before = float(path.read_text()) if path.exists() else 0.0
+        self._start = time.monotonic()
+
+    def save(self) -> float:
+        """Write and return the seconds so far."""
+        seconds = self._before + time.monotonic() - self._start
+        self._path.write_text(f"{seconds:.1f}")
+        return seconds
 
 
 def _claim(folder: Path, recipe: Recipe, emulator: Emulator) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from harpsstar.errors import CoverageError
 from harpsstar.spectra.frame import Pixels, canonical_wavelengths, pixels_from
-from harpsstar.spectra.velocity import Velocity, measure_velocity, refine_velocity
+from harpsstar.spectra.velocity import Velocity, measure_velocity
 from harpsstar.synth.emulator import Emulator
 
 Measure = Callable[..., Velocity]
@@ -181,24 +181,6 @@ def test_nothing_to_measure_is_refused(observe: Callable[..., Pixels], measure: 
     pixels = observe("G dwarf", 0.0, 50.0)
     with pytest.raises(CoverageError, match="expected at least 100"):
         measure(Pixels(pixels.wave, pixels.flux, np.zeros(pixels.ivar.shape)))
-
-
-@pytest.mark.parametrize("offset", [-1.5, 0.3, 2.0])
-def test_refinement_finds_the_rest(normalised: Callable[..., np.ndarray], offset: float) -> None:
-    wave = canonical_wavelengths()[:3]
-    noise = np.random.default_rng(5).normal(size=wave.shape) / 50
-    flux = normalised("G dwarf", wave, offset) + noise
-    ivar = np.full(wave.shape, 2500.0)
-    ivar[:, 1000:1100], flux[:, 1000:1100] = 0.0, np.nan
-    rv, error = refine_velocity(flux, ivar, lambda v: normalised("G dwarf", wave, v), iterations=4)
-    assert rv == pytest.approx(offset, abs=4 * error)
-    assert 0 < error < 0.05
-
-
-def test_refinement_without_lines_knows_nothing() -> None:
-    rv, error = refine_velocity(np.ones((8, 64)), np.ones((8, 64)), lambda v: np.ones((8, 64)))
-    assert rv == 0.0
-    assert error == float("inf")
 
 
 @pytest.mark.parametrize(
