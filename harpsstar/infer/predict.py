@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 Source: TypeAlias = str | Path | Spectrum | SpectrumCollection
 
 #: Systematic error of the physics: K, dex, dex, km/s. See ``docs/explanation/errors.md``.
-MODEL_ERROR = np.array([70.0, 0.10, 0.09, 0.5])
+MODEL_ERROR = np.array([70.0, 0.10, 0.09, 1.5])
 #: km/s; the spectrum is not resampled for a smaller correction of its velocity.
 RV_TOLERANCE = 0.05
 _UNKNOWN = Observation(
