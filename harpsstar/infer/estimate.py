@@ -94,14 +94,13 @@ class Estimator:
         return cls(Model("", network, one, torch.tensor([0.0, 1.0]), {}), emulator, wave)
 
     @torch.no_grad()
-    def spectra(self, labels: Tensor, resolution: float, rv: float = 0.0) -> Tensor:
+    def spectra(self, labels: Tensor, resolution: float) -> Tensor:
         """Emulator spectra (B, 8, 4096) at labels (B, 4), nuisances on their relations."""
         grid = self.emulator(
             labels,
             vmic=vmic_relation(*labels[:, :3].T),
             vmac=vmac_relation(labels[:, 0], labels[:, 1]),
             resolution=resolution,
-            rv=rv,
         )
         return self._sampler(grid)
 
@@ -127,13 +126,13 @@ class Estimator:
         n_passes : int
             Passes of continuum and network.
         """
-        labels = self.emulator.grid.nearest(start)
+        labels = start = self.emulator.grid.nearest(start)
         for _ in range(n_passes):
             model = self.spectra(labels, resolution)
             normal, weight = continuum.normalise(flux, ivar, model)
             answer = self.model.network(normal, model, weight)
             labels = self.emulator.grid.nearest(unscale_labels(answer.mean))
-        labels = self._better(flux, ivar, resolution, labels, self.emulator.grid.nearest(start))
+        labels = self._better(flux, ivar, resolution, labels, start)
         best = refine(
             self.emulator, self._sampler, flux, ivar, labels, resolution, self.mismatch
         )
@@ -167,7 +166,7 @@ class Estimator:
             model = self.spectra(labels, resolution)
             normal, weight = continuum.normalise(flux, ivar, model)
             chi2_red, misfit = goodness(normal, model, weight)
-            distance.append(torch.where(misfit > 0, misfit, 0) + 1e-6 * chi2_red)
+            distance.append(misfit + 1e-6 * chi2_red)
         return torch.where((distance[0] <= distance[1])[:, None], first, second)
 
     def _calibrated(self, covariance: Tensor, ivar: Tensor) -> Tensor:

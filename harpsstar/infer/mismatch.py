@@ -84,9 +84,9 @@ def _learn(
     canonical: Canonical,
     emulator: Emulator,
     resolution: float,
-    labels: tuple[float, ...] = SUN_LABELS,
-    vmic: float = SUN_VMIC,
-    vmac: float = SUN_VMAC,
+    labels: tuple[float, ...],
+    vmic: float,
+    vmac: float,
 ) -> tuple[Tensor, float]:
     """Pattern, and the median absolute residual in units of the continuum."""
     flux, ivar = (torch.from_numpy(a)[None] for a in (canonical.flux, canonical.ivar))
@@ -135,6 +135,7 @@ def learn_from_file(spectrum: Path, output: Path) -> float:
     read_spectrum = read(spectrum)
     pixels = pixels_from(read_spectrum)
     canonical = to_canonical(pixels, measure_velocity(pixels, emulator).rv)
-    pattern, level = _learn(canonical, emulator, read_spectrum.meta["observation"].resolution)
+    resolution = read_spectrum.meta["observation"].resolution
+    pattern, level = _learn(canonical, emulator, resolution, SUN_LABELS, SUN_VMIC, SUN_VMAC)
     save_mismatch(pattern, output, Path(spectrum).name)
     return level
