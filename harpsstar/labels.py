@@ -48,17 +48,19 @@ M_H = Label("m_h", r"$[\mathrm{M/H}]$", "", -2.5, 0.5,
             "phys.abund.Z", "Metallicity relative to the Sun (Asplund et al. 2009), dex")
 VSINI = Label("vsini", r"$v\,\sin i$", "km/s", 0.0, 30.0,
               "phys.veloc.rotat", "Projected rotation velocity")
-VMIC = Label("vmic", r"$v_\mathrm{mic}$", "km/s", 1.0, 2.0,
+VMIC = Label("vmic", r"$v_\mathrm{mic}$", "km/s", 0.5, 2.0,
              "phys.veloc.microTurb", "Microturbulence")
 VMAC = Label("vmac", r"$v_\mathrm{mac}$", "km/s", 0.0, 10.0,
              "phys.veloc", "Radial-tangential macroturbulence")
+ALPHA = Label("alpha", r"$[\alpha/\mathrm{Fe}]$", "", 0.0, 0.4,
+              "phys.abund", "O, Ne, Mg, Si, S, Ca and Ti relative to iron, dex")
 RV = Label("rv", r"$v_\mathrm{r}$", "km/s", -300.0, 300.0,
            "spect.dopplerVeloc;em.opt", "Barycentric radial velocity")
 
 #: The four labels every model returns, in this order everywhere.
 LABELS: tuple[Label, ...] = (TEFF, LOGG, M_H, VSINI)
 #: What is not asked for but shapes the spectrum.
-NUISANCES: tuple[Label, ...] = (VMIC, VMAC, RV)
+NUISANCES: tuple[Label, ...] = (VMIC, VMAC, ALPHA, RV)
 #: Names of :data:`LABELS`.
 NAMES: tuple[str, ...] = tuple(label.name for label in LABELS)
 

@@ -8,11 +8,17 @@ finds them and reads the two numbers of its first card.
 from __future__ import annotations
 
 import hashlib
+import itertools
+import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harpsstar.errors import InputsMissingError, ReadError
+import numpy as np
+import numpy.typing as npt
+
+from harpsstar.errors import InputsMissingError, OutsideGridError, ReadError
 
 #: Metallicities of the seeds' grid (Table 1) and the folder codes that hold them.
 METALLICITY_CODES = {
@@ -97,6 +103,88 @@ def find_decks(root: Path, codes: dict[str, float] = METALLICITY_CODES) -> list[
             )
         decks += found
     return sorted(decks)
+
+
+@dataclass(frozen=True)
+class Atmosphere:
+    """An atmosphere between the decks.
+
+    Attributes
+    ----------
+    teff, logg, m_h : float
+        K, log10 of cm/s², dex.
+    columns : dict of str to ndarray
+        (72,) each: ``rhox`` g/cm², ``temp`` K, ``xna`` and ``xne`` 1/cm³, ``rho`` g/cm³.
+    like : Deck
+        The nearest deck, for all that is not interpolated (opacity switches, mixing length).
+    """
+
+    teff: float
+    logg: float
+    m_h: float
+    columns: dict[str, npt.NDArray[np.float64]]
+    like: Deck
+
+
+#: What PySME needs of every layer, and the interpolation is done in.
+COLUMNS = ("rhox", "temp", "xna", "xne", "rho")
+
+
+def structure(deck: Deck) -> npt.NDArray[np.float64]:
+    """Read the logarithms of :data:`COLUMNS` of a deck, (5, 72)."""
+    from harpsstar.synth.synthesis import load_pysme
+
+    atmosphere = load_pysme().krzfile.KrzFile(str(deck.path))
+    return np.log([getattr(atmosphere, name) for name in COLUMNS])
+
+
+def _stencil(values: Sequence[float], at: float) -> dict[float, float]:
+    """Lagrange weights of the (up to) four values around `at`."""
+    values = sorted(values)
+    if at in values:
+        return {at: 1.0}
+    place = int(np.searchsorted(values, at))
+    first = min(max(place - 2, 0), max(len(values) - 4, 0))
+    near = values[first : first + 4]
+    return {
+        a: math.prod((at - b) / (a - b) for b in near if b != a)
+        for a in near
+    }  # fmt: skip
+
+
+def interpolate(decks: Sequence[Deck], teff: float, logg: float, m_h: float) -> Atmosphere:
+    """Interpolate the structure of the decks, layer by layer.
+
+    The layers of all ATLAS9 decks lie at the same Rosseland optical depths, so the logarithm of
+    each column is interpolated at fixed layer, by Lagrange polynomials through up to four decks
+    along each axis.
+
+    Parameters
+    ----------
+    decks : sequence of Deck
+    teff, logg, m_h : float
+        K, log10 of cm/s², dex.
+
+    Raises
+    ------
+    OutsideGridError
+        When a deck that is needed does not exist.
+    """
+    at = {(deck.teff, deck.logg, deck.m_h): deck for deck in decks}
+    axes = [_stencil(sorted({key[i] for key in at}), x) for i, x in enumerate((teff, logg, m_h))]
+    total = np.zeros((len(COLUMNS), 1))
+    for key in itertools.product(*axes):
+        if key not in at:
+            raise OutsideGridError(
+                f"no ATLAS9 deck at teff {key[0]:g} K, logg {key[1]:g}, m_h {key[2]:g}",
+                expected=f"decks all around teff {teff:g} K, logg {logg:g}, m_h {m_h:g}",
+            )
+        total = total + math.prod(w[x] for w, x in zip(axes, key, strict=True)) * structure(at[key])
+    nearest = min(
+        at, key=lambda k: abs(k[0] - teff) / 250 + abs(k[1] - logg) / 0.5 + abs(k[2] - m_h) / 0.5
+    )
+    columns = dict(zip(COLUMNS, np.exp(total), strict=True))
+    return Atmosphere(teff, logg, m_h, columns, at[nearest])
 
 
 def digest(decks: list[Deck]) -> str:

@@ -18,12 +18,16 @@ from torch import Tensor, nn
 
 from ..errors import ModelError
 from . import broadening
-from .nodes import NodeGrid, lagrange_weights
+from .nodes import AXES, NodeGrid, lagrange_weights
 
 #: What the metadata of a grid file calls its layout.
-GRID_FORMAT = "harpsstar-grid-1"
+GRID_FORMAT = "harpsstar-grid-2"
+#: An older layout that can still be read: no alpha, all components in float16.
+OLD_GRID_FORMAT = "harpsstar-grid-1"
 #: The arrays of a grid file.
 GRID_TENSORS = ("nodes", "mean", "components", "coefficients")
+#: The last components, rounded to eight bits: counts, their unit, their coefficients.
+ROUGH_TENSORS = ("components8", "scale8", "coefficients8")
 #: The grid that comes with the package.
 PACKAGED_GRID = Path(__file__).parents[1] / "data" / "grid.safetensors"
 
@@ -155,13 +159,13 @@ class Emulator(nn.Module):
     interpolated between nodes (:class:`~harpsstar.synth.nodes.NodeGrid`); rotation,
     macroturbulence, the line-spread function and the radial velocity are then products in Fourier
     space (:mod:`~harpsstar.synth.broadening`). Everything is differentiable, in reverse and in
-    forward mode, with respect to every label, ``vmic``, ``vmac`` and ``rv``. Computes in the
-    precision of its buffers: single, or double after ``.double()``.
+    forward mode, with respect to every label, ``vmic``, ``vmac``, ``alpha`` and ``rv``. Computes in
+    the precision of its buffers: single, or double after ``.double()``.
 
     Parameters
     ----------
-    nodes : Tensor, shape (N, 4)
-        ``teff`` K, ``logg``, ``m_h``, ``vmic`` km/s.
+    nodes : Tensor, shape (N, 4 or 5)
+        ``teff`` K, ``logg``, ``m_h``, ``vmic`` km/s and ``alpha``, 0 where it is left out.
     mean : Tensor, shape (n_wave,)
         Flux over continuum.
     components : Tensor, shape (K, n_wave)
@@ -201,7 +205,8 @@ class Emulator(nn.Module):
         self.log_wave0, self.log_step = float(log_wave0), float(log_step)
         self.n_wave = len(mean)
         self.metadata = dict(metadata or {})
-        self.grid = NodeGrid(nodes.float(), coefficients.float(), interpolation=interpolation)
+        nodes = nn.functional.pad(nodes.float(), (0, len(AXES) - nodes.shape[1]))
+        self.grid = NodeGrid(nodes, coefficients.float(), interpolation=interpolation)
         self.register_buffer("mean", mean.float(), persistent=False)
         self.register_buffer("components", components.float(), persistent=False)
         padding = math.ceil(_PADDING_KMS / self.velocity_step)
@@ -268,21 +273,25 @@ class Emulator(nn.Module):
         """How coefficients are interpolated: ``"cubic"`` or ``"linear"``."""
         return self.grid.interpolation
 
-    def contains(self, teff: Tensor, logg: Tensor, m_h: Tensor, vmic: Tensor) -> Tensor:
+    def contains(
+        self, teff: Tensor, logg: Tensor, m_h: Tensor, vmic: Tensor, alpha: Tensor | None = None
+    ) -> Tensor:
         """Tell which stars lie between existing nodes.
 
         Parameters
         ----------
         teff, logg, m_h, vmic : Tensor, shape (B,)
             K, log10 of cm/s2, dex, km/s.
+        alpha : Tensor of shape (B,), optional
+            [alpha/Fe], dex; 0 by default.
 
         Returns
         -------
         Tensor of bool, shape (B,)
         """
-        return self.grid.contains(teff, logg, m_h, vmic)
+        return self.grid.contains(teff, logg, m_h, vmic, alpha)
 
-    def check(self, labels: Tensor, vmic: PerSpectrum) -> None:
+    def check(self, labels: Tensor, vmic: PerSpectrum, alpha: PerSpectrum = 0.0) -> None:
         """Refuse stars outside the existing nodes.
 
         Below the lowest gravity of the grid at a temperature, linear between temperatures, there
@@ -292,41 +301,41 @@ class Emulator(nn.Module):
         ----------
         labels : Tensor, shape (B, 3 or more)
             ``teff`` K, ``logg``, ``m_h``, ….
-        vmic : float or Tensor of shape (B,)
-            Microturbulence, km/s.
+        vmic, alpha : float or Tensor of shape (B,)
+            Microturbulence, km/s, and [alpha/Fe], dex.
 
         Raises
         ------
         OutsideGridError
             Naming the first star outside and the range allowed for each of its labels.
         """
-        self.grid.check(self._points(labels.detach(), vmic).detach())
+        self.grid.check(self._points(labels.detach(), vmic, alpha).detach())
 
-    def coefficients(self, labels: Tensor, vmic: PerSpectrum) -> Tensor:
+    def coefficients(self, labels: Tensor, vmic: PerSpectrum, alpha: PerSpectrum = 0.0) -> Tensor:
         """Coefficients of the principal components.
 
         Parameters
         ----------
         labels : Tensor, shape (B, 3 or more)
             ``teff`` K, ``logg``, ``m_h``, ….
-        vmic : float or Tensor of shape (B,)
-            Microturbulence, km/s.
+        vmic, alpha : float or Tensor of shape (B,)
+            Microturbulence, km/s, and [alpha/Fe], dex.
 
         Returns
         -------
         Tensor, shape (B, K)
         """
-        return self.grid(self._points(labels, vmic))
+        return self.grid(self._points(labels, vmic, alpha))
 
-    def intrinsic(self, labels: Tensor, vmic: PerSpectrum) -> Tensor:
+    def intrinsic(self, labels: Tensor, vmic: PerSpectrum, alpha: PerSpectrum = 0.0) -> Tensor:
         """Spectra without any broadening or shift.
 
         Parameters
         ----------
         labels : Tensor, shape (B, 3 or more)
             ``teff`` K, ``logg``, ``m_h``, ….
-        vmic : float or Tensor of shape (B,)
-            Microturbulence, km/s.
+        vmic, alpha : float or Tensor of shape (B,)
+            Microturbulence, km/s, and [alpha/Fe], dex.
 
         Returns
         -------
@@ -334,7 +343,7 @@ class Emulator(nn.Module):
             ``mean + coefficients @ components``.
         """
         components = cast(Tensor, self.components)
-        return torch.addmm(self._mean, self.coefficients(labels, vmic), components)
+        return torch.addmm(self._mean, self.coefficients(labels, vmic, alpha), components)
 
     def forward(
         self,
@@ -342,6 +351,7 @@ class Emulator(nn.Module):
         *,
         vmic: PerSpectrum,
         vmac: PerSpectrum = 0.0,
+        alpha: PerSpectrum = 0.0,
         resolution: float | Tensor = 115000.0,
         rv: PerSpectrum = 0.0,
         check: bool = True,
@@ -354,6 +364,8 @@ class Emulator(nn.Module):
             ``teff`` K, ``logg``, ``m_h``, ``vsini`` km/s.
         vmic, vmac, rv : float or Tensor of shape (B,)
             Microturbulence, radial-tangential macroturbulence and radial velocity, km/s.
+        alpha : float or Tensor of shape (B,)
+            [alpha/Fe] of O, Ne, Mg, Si, S, Ca and Ti, dex; ``m_h`` is that of the others.
         resolution : float or Tensor of shape (B,)
             Resolving power.
         check : bool
@@ -371,10 +383,10 @@ class Emulator(nn.Module):
             If ``check`` and a star lies outside the grid.
         """
         if check:
-            self.check(labels, vmic)
+            self.check(labels, vmic, alpha)
         size = len(labels)
         vsini, vmac = labels[:, 3], self._column(vmac, size)
-        depth = self._transformed_depth(self.coefficients(labels, vmic))
+        depth = self._transformed_depth(self.coefficients(labels, vmic, alpha))
         n_bins = depth.shape[1]
         dk = 2 * math.pi / (self._n_fft * self.velocity_step)
         real = broadening.kernel(n_bins, dk, vsini, vmac, resolution, depth.real.dtype)
@@ -398,6 +410,7 @@ class Emulator(nn.Module):
         *,
         vmic: PerSpectrum,
         vmac: PerSpectrum = 0.0,
+        alpha: PerSpectrum = 0.0,
         resolution: float | Tensor = 115000.0,
         rv: PerSpectrum = 0.0,
         check: bool = True,
@@ -408,7 +421,7 @@ class Emulator(nn.Module):
         ----------
         wave : array_like, Tensor or Sampler
             Wavelengths as observed, Å in air, any shape; or what :meth:`sampler` made of them.
-        labels, vmic, vmac, resolution, rv, check
+        labels, vmic, vmac, alpha, resolution, rv, check
             As in :meth:`forward`.
 
         Returns
@@ -424,7 +437,9 @@ class Emulator(nn.Module):
         """
         sampler = wave if isinstance(wave, Sampler) else self.sampler(wave)
         flux = sampler(
-            self(labels, vmic=vmic, vmac=vmac, resolution=resolution, rv=rv, check=check)
+            self(
+                labels, vmic=vmic, vmac=vmac, alpha=alpha, resolution=resolution, rv=rv, check=check
+            )
         )
         if not isinstance(rv, Tensor) and rv == 0.0:
             return flux
@@ -444,9 +459,9 @@ class Emulator(nn.Module):
     def _column(self, value: PerSpectrum, size: int) -> Tensor:
         return torch.as_tensor(value, dtype=self._mean.dtype, device=self._mean.device).expand(size)
 
-    def _points(self, labels: Tensor, vmic: PerSpectrum) -> Tensor:
-        column = self._column(vmic, len(labels))
-        return torch.cat([labels[:, :3].to(self._mean), column[:, None]], dim=1)
+    def _points(self, labels: Tensor, vmic: PerSpectrum, alpha: PerSpectrum) -> Tensor:
+        columns = [self._column(value, len(labels))[:, None] for value in (vmic, alpha)]
+        return torch.cat([labels[:, :3].to(self._mean), *columns], dim=1)
 
     def _transformed_depth(self, coefficients: Tensor) -> Tensor:
         """Fourier transform of one minus the flux, (B, n_fft/2 + 1), padded with continuum."""
@@ -471,11 +486,11 @@ class Emulator(nn.Module):
 
 def _check_shapes(nodes: Tensor, mean: Tensor, components: Tensor, coefficients: Tensor) -> None:
     (n, k), n_wave = coefficients.shape, len(mean)
-    if tuple(nodes.shape) != (n, 4) or tuple(components.shape) != (k, n_wave):
+    if nodes.shape not in ((n, 4), (n, len(AXES))) or tuple(components.shape) != (k, n_wave):
         raise ModelError(
             f"nodes {tuple(nodes.shape)}, mean {tuple(mean.shape)}, components "
             f"{tuple(components.shape)} and coefficients {tuple(coefficients.shape)} do not fit",
-            expected="(N, 4), (n_wave,), (K, n_wave) and (N, K)",
+            expected="(N, 4 or 5), (n_wave,), (K, n_wave) and (N, K)",
         )
 
 
@@ -486,13 +501,26 @@ def _read_grid(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             known = set(file.keys())
-            tensors = {name: file.get_tensor(name) for name in GRID_TENSORS if name in known}
+            wanted = known.intersection(GRID_TENSORS + ROUGH_TENSORS)
+            tensors = {name: file.get_tensor(name) for name in wanted}
     except (SafetensorError, OSError) as error:
         raise ModelError(
             f"not a readable grid ({error})", path=path, expected="a safetensors file"
         ) from error
-    if metadata.get("format") != GRID_FORMAT:
+    if metadata.get("format") not in (GRID_FORMAT, OLD_GRID_FORMAT):
         raise ModelError(
             f"grid format {metadata.get('format')!r}", path=path, expected=repr(GRID_FORMAT)
         )
-    return tensors, metadata
+    return _joined(tensors), metadata
+
+
+def _joined(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Put the components of both precisions into one array."""
+    if not all(name in tensors for name in ROUGH_TENSORS):
+        return tensors
+    counts, unit, last = (tensors.pop(name) for name in ROUGH_TENSORS)
+    rough = counts.float() * unit[:, None]
+    return tensors | {
+        "components": torch.cat([tensors["components"].float(), rough]),
+        "coefficients": torch.cat([tensors["coefficients"], last.float()], dim=1),
+    }

@@ -7,10 +7,13 @@ PySME's own container.
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import re
 import tomllib
-from collections.abc import Iterable, Iterator
+import zipfile
+from collections.abc import Iterable, Iterator, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -35,7 +38,39 @@ DTYPE = np.dtype(
     ]
 )
 
+#: What the calibration on the Sun changes: the line as it was, and dex, Å, dex to add.
+DELTA_DTYPE = np.dtype(
+    [
+        ("species", "U8"),
+        ("wavelength", "f8"),
+        ("excitation", "f8"),
+        ("source", "U16"),
+        ("log_gf", "f8"),
+        ("delta_log_gf", "f8"),
+        ("sigma_log_gf", "f8"),
+        ("delta_wavelength", "f8"),
+        ("delta_log_vdw", "f8"),
+    ]
+)
+
 LineArray = npt.NDArray[np.void]
+
+#: The packaged calibration.
+SOLAR_FILE = "solar-lines.ecsv"
+_UNITS = {
+    "wavelength": ("Angstrom", ".4f"),
+    "excitation": ("eV", ".4f"),
+    "log_gf": ("dex", ".3f"),
+    "delta_log_gf": ("dex", ".4f"),
+    "sigma_log_gf": ("dex", ".4f"),
+    "delta_wavelength": ("Angstrom", ".5f"),
+    "delta_log_vdw": ("dex", ".4f"),
+}
+
+#: Columns of a ``vald-table`` in the order of :data:`DTYPE`.
+_VALD_COLUMNS = (
+    "wave_vald", "E_l", "loggf", "damping_rad", "damping_stark", "damping_waals",
+)  # fmt: skip
 
 # fmt: off
 ELEMENTS = [
@@ -119,8 +154,18 @@ def _moog(
             yield species, abs(wave), energy, gf, 0.0, 0.0, vdw
 
 
+def _vald_table(path: Path) -> Iterator[tuple[Any, ...]]:
+    """Zipped table of VALD lines with named columns, as ARVE keeps them."""
+    with zipfile.ZipFile(path) as archive, archive.open(archive.namelist()[0]) as stream:
+        for row in csv.DictReader(io.TextIOWrapper(stream, "utf-8")):
+            yield (
+                row["species"],
+                *(float(row[name]) for name in _VALD_COLUMNS),
+            )
+
+
 def _read(source: dict[str, Any], config: dict[str, Any], root: Path) -> LineArray:
-    names = [source["file"].format(element=el) for el in source.get("elements", [""])]
+    names = [source["file"].format(name=name) for name in source.get("files", [""])]
     rows: list[tuple[Any, ...]] = []
     for name in names:
         path = root / name
@@ -131,10 +176,14 @@ def _read(source: dict[str, Any], config: dict[str, Any], root: Path) -> LineArr
                 expected=f"the source {source['name']!r} of linelist.toml",
                 hint="run `harpsstar synth inputs`, or set HARPSSTAR_CACHE to a folder that has it",
             )
-        if source["format"] == "vald-short":
-            rows.extend((*row, source["name"]) for row in _vald_short(path))
-        else:
-            rows.extend((*row, source["name"]) for row in _moog(path, source, config["isotopes"]))
+        match source["format"]:
+            case "vald-short":
+                found = _vald_short(path)
+            case "vald-table":
+                found = _vald_table(path)
+            case _:
+                found = _moog(path, source, config["isotopes"])
+        rows.extend((*row, source["name"]) for row in found)
     lines = np.array(rows, dtype=DTYPE)
     if source["medium"] == "vacuum":
         lines["wavelength"] = air_from_vacuum(lines["wavelength"])
@@ -163,15 +212,23 @@ def _new_lines(lines: LineArray, held: LineArray, match: dict[str, float]) -> Li
     return lines[keep]
 
 
-def _strong_enough(lines: LineArray, config: dict[str, Any]) -> npt.NDArray[np.bool_]:
-    """Whether a line can matter for some star of the grid (see ``[cut]``)."""
+def strength(
+    lines: LineArray, temperatures: Sequence[float], config: dict[str, Any] | None = None
+) -> npt.NDArray[np.float64]:
+    """Largest log gf + A(X) - chi 5040/T over some temperatures (K), at solar abundance, (n,)."""
+    config = configuration() if config is None else config
     abundance = dict(config["solar_abundance_of_molecules"])
     for species in np.unique(lines["species"]):
         abundance.setdefault(str(species), SOLAR.get(str(species).split()[0], -9.0))
-    base = lines["log_gf"] - 7.5 + np.array([abundance[str(s)] for s in lines["species"]])
-    theta = 5040.0 / np.array(config["cut"]["temperatures"])
-    best = (base[:, None] - lines["excitation"][:, None] * theta).max(axis=1)
-    return best > config["cut"]["threshold"]
+    base = lines["log_gf"] + np.array([abundance[str(s)] for s in lines["species"]])
+    theta = 5040.0 / np.array(temperatures)
+    return np.asarray((base[:, None] - lines["excitation"][:, None] * theta).max(axis=1))
+
+
+def _strong_enough(lines: LineArray, config: dict[str, Any]) -> npt.NDArray[np.bool_]:
+    """Whether a line can matter for some star of the grid (see ``[cut]``)."""
+    rule = config["cut"]
+    return strength(lines, rule["temperatures"], config) - 7.5 > rule["threshold"]
 
 
 def _selected(lines: LineArray, rule: dict[str, Any]) -> npt.NDArray[np.bool_]:
@@ -191,7 +248,9 @@ def configuration() -> dict[str, Any]:
     return tomllib.loads(text)
 
 
-def assemble(root: Path, config: dict[str, Any] | None = None) -> LineArray:
+def assemble(
+    root: Path, config: dict[str, Any] | None = None, *, calibrated: bool = True
+) -> LineArray:
     """Build the line list from the sources below `root`.
 
     Parameters
@@ -200,6 +259,8 @@ def assemble(root: Path, config: dict[str, Any] | None = None) -> LineArray:
         Folder that holds ``lines/…`` (see :mod:`harpsstar.synth.inputs`).
     config : dict, optional
         Rules; those of the package by default.
+    calibrated : bool
+        Apply the packaged calibration on the Sun.
 
     Returns
     -------
@@ -220,12 +281,90 @@ def assemble(root: Path, config: dict[str, Any] | None = None) -> LineArray:
     for rule in config["shift"]:
         held["log_gf"][_selected(held, rule)] += rule["log_gf"]
     held = held[_strong_enough(held, config)]
+    if calibrated:
+        return apply_deltas(held, solar_deltas())
     return held[np.argsort(held["wavelength"], kind="stable")]
 
 
-def without_molecules(lines: LineArray) -> LineArray:
-    """Return the atomic lines alone (molecules are dissociated above about 7000 K)."""
-    return lines[[str(species).split()[0] in SOLAR for species in lines["species"]]]
+def shifted(
+    lines: LineArray, log_gf: npt.ArrayLike, wavelength: npt.ArrayLike, log_vdw: npt.ArrayLike
+) -> LineArray:
+    """Move lines by dex, Å and dex, each a number or (n,).
+
+    A van der Waals width that a source does not give stays PySME's own.
+    """
+    out = lines.copy()
+    out["log_gf"] += log_gf
+    out["wavelength"] += wavelength
+    width = out["gamma_vdw"]
+    sigma = np.floor(width)  # of ABO's sigma.alpha, to which the width is proportional
+    abo = np.round(sigma * 10 ** np.asarray(log_vdw)) - sigma
+    out["gamma_vdw"] += np.where(width > 0, abo, np.where(width < 0, log_vdw, 0.0))
+    return out
+
+
+def _keys(lines: npt.NDArray[np.void]) -> list[tuple[str, str, str]]:
+    return [
+        (str(row["species"]), f"{row['wavelength']:.4f}", f"{row['excitation']:.4f}")
+        for row in lines
+    ]
+
+
+def apply_deltas(lines: LineArray, deltas: npt.NDArray[np.void]) -> LineArray:
+    """Apply a calibration to the lines it knows; the others stay.
+
+    Parameters
+    ----------
+    lines : ndarray of :data:`DTYPE`
+    deltas : ndarray of :data:`DELTA_DTYPE`
+
+    Returns
+    -------
+    ndarray of :data:`DTYPE`, sorted by wavelength.
+    """
+    place = {key: i for i, key in enumerate(_keys(deltas))}
+    row = np.array([place.get(key, -1) for key in _keys(lines)], dtype=int)
+    moves = (
+        np.where(row >= 0, deltas[f"delta_{name}"][row], 0.0)
+        for name in ("log_gf", "wavelength", "log_vdw")
+    )
+    moved = shifted(lines, *moves)
+    return moved[np.argsort(moved["wavelength"], kind="stable")]
+
+
+def solar_deltas() -> npt.NDArray[np.void]:
+    """Return the packaged calibration on the Sun, of :data:`DELTA_DTYPE`.
+
+    Made by ``harpsstar synth calibrate``; see :mod:`harpsstar.synth.calibration`.
+    """
+    with resources.as_file(resources.files("harpsstar.data") / SOLAR_FILE) as path:
+        return read_deltas(path)
+
+
+def read_deltas(path: Path) -> npt.NDArray[np.void]:
+    """Read a calibration, ECSV."""
+    from astropy.table import Table
+
+    return np.asarray(Table.read(path, format="ascii.ecsv").as_array()).astype(DELTA_DTYPE)
+
+
+def write_deltas(deltas: npt.NDArray[np.void], path: Path, meta: dict[str, Any]) -> None:
+    """Write a calibration with units, sorted by wavelength."""
+    from astropy.table import Table
+
+    table = Table(deltas[np.argsort(deltas["wavelength"], kind="stable")], meta=meta)
+    for name in table.colnames:
+        if name in _UNITS:
+            table[name].unit, table[name].format = _UNITS[name]
+    table.write(path, format="ascii.ecsv", overwrite=True)
+
+
+def relevant(lines: LineArray, teff: float) -> LineArray:
+    """Leave out molecules that a star of `teff` (K) dissociates: ``[hottest]`` of the rules."""
+    keep = np.ones(len(lines), dtype=bool)
+    for species, hottest in configuration()["hottest"].items():
+        keep &= (lines["species"] != species) | (teff < hottest)
+    return lines[keep]
 
 
 def digest(lines: LineArray) -> str:

@@ -1,7 +1,7 @@
 """The grid of nodes: where it exists, and interpolation of anything stored at its nodes.
 
-The axes are ``teff`` (K), ``logg``, ``m_h`` and ``vmic`` (km/s), in this order. Hot stars of low
-gravity have no hydrostatic atmosphere, so the grid has a staircase edge there.
+The axes are ``teff`` (K), ``logg``, ``m_h``, ``vmic`` (km/s) and ``alpha``, in this order. Hot
+stars of low gravity have no hydrostatic atmosphere, so the grid has a staircase edge there.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ModelError, OutsideGridError
-from ..labels import LABELS, LOGG, M_H, TEFF, VMIC
+from ..labels import ALPHA, LABELS, LOGG, M_H, TEFF, VMIC
 
 #: The axes of the grid, in the order of the columns of a node list.
-AXES = (TEFF, LOGG, M_H, VMIC)
+AXES = (TEFF, LOGG, M_H, VMIC, ALPHA)
 #: Nodes per axis that take part in one interpolation.
 STENCILS = {"linear": 2, "cubic": 4}
 
 # Labels often sit exactly on an edge; single precision must not push them out.
 _TOLERANCE = 1e-6
-# Bounds the memory of the gathered stencils (rows x 128 nodes x values).
-_ROWS_AT_ONCE = 1024
+# Bounds the memory of the gathered stencils (rows x 384 nodes x values).
+_ROWS_AT_ONCE = 256
 
 
 def lagrange_weights(at: Tensor, x: Tensor) -> Tensor:
@@ -65,8 +65,8 @@ class NodeGrid(nn.Module):
 
     Parameters
     ----------
-    nodes : Tensor, shape (N, 4)
-        ``teff`` K, ``logg``, ``m_h``, ``vmic`` km/s of every node.
+    nodes : Tensor, shape (N, 5)
+        ``teff`` K, ``logg``, ``m_h``, ``vmic`` km/s, ``alpha`` of every node.
     values : Tensor, shape (N, K)
         What is stored at the nodes.
     interpolation : {"cubic", "linear"}
@@ -91,15 +91,15 @@ class NodeGrid(nn.Module):
         table, present = _tensor_grid(pairs, values)
         lowest = _lowest_gravity(present)
         _fill_ghosts(table, lowest, self.axes[1])
-        # The strictest of all m_h and vmic, so that no accepted point rests on ghosts alone.
-        floor = self.axes[1][lowest.amax(dim=(1, 2))]
+        # The strictest of all m_h, vmic and alpha, so that no accepted point rests on ghosts alone.
+        floor = self.axes[1][lowest.amax(dim=(1, 2, 3))]
         self.register_buffer("floor", floor, persistent=False)
         self.register_buffer("table", table.reshape(-1, values.shape[1]), persistent=False)
         self.shape = tuple(table.shape[:-1])
 
     @property
     def axes(self) -> list[Tensor]:
-        """Values of ``teff``, ``logg``, ``m_h`` and ``vmic``, each increasing."""
+        """Values of ``teff``, ``logg``, ``m_h``, ``vmic`` and ``alpha``, each increasing."""
         return [cast(Tensor, getattr(self, f"axis_{label.name}")) for label in AXES]
 
     def lowest_logg(self, teff: Tensor) -> Tensor:
@@ -112,13 +112,17 @@ class NodeGrid(nn.Module):
         fraction = (teff - axis[left]) / (axis[left + 1] - axis[left])
         return torch.lerp(floor[left], floor[left + 1], fraction)
 
-    def contains(self, teff: Tensor, logg: Tensor, m_h: Tensor, vmic: Tensor) -> Tensor:
+    def contains(
+        self, teff: Tensor, logg: Tensor, m_h: Tensor, vmic: Tensor, alpha: Tensor | None = None
+    ) -> Tensor:
         """Tell which points lie between existing nodes.
 
         Parameters
         ----------
         teff, logg, m_h, vmic : Tensor, shape (B,)
             K, log10 of cm/s2, dex, km/s.
+        alpha : Tensor of shape (B,), optional
+            [alpha/Fe], dex; 0 by default.
 
         Returns
         -------
@@ -126,7 +130,8 @@ class NodeGrid(nn.Module):
             False also where a label is not finite.
         """
         inside = torch.ones_like(teff, dtype=torch.bool)
-        for axis, value in zip(self.axes, (teff, logg, m_h, vmic), strict=True):
+        point = (teff, logg, m_h, vmic, torch.zeros_like(teff) if alpha is None else alpha)
+        for axis, value in zip(self.axes, point, strict=True):
             slack = _TOLERANCE * (axis[-1] - axis[0]).clamp(min=1.0)
             inside = inside & (value >= axis[0] - slack) & (value <= axis[-1] + slack)
         slack = _TOLERANCE * (self.axes[1][-1] - self.axes[1][0]).clamp(min=1.0)
@@ -159,8 +164,8 @@ class NodeGrid(nn.Module):
 
         Parameters
         ----------
-        points : Tensor, shape (B, 4)
-            ``teff``, ``logg``, ``m_h``, ``vmic``.
+        points : Tensor, shape (B, 5)
+            ``teff``, ``logg``, ``m_h``, ``vmic``, ``alpha``.
 
         Raises
         ------
@@ -200,9 +205,9 @@ class NodeGrid(nn.Module):
 
         Parameters
         ----------
-        points : Tensor, shape (B, 4)
-            ``teff``, ``logg``, ``m_h``, ``vmic``; differentiable. Outside the grid the outermost
-            polynomials go on: see :meth:`check`.
+        points : Tensor, shape (B, 5)
+            ``teff``, ``logg``, ``m_h``, ``vmic``, ``alpha``; differentiable. Outside the grid the
+            outermost polynomials go on: see :meth:`check`.
 
         Returns
         -------
@@ -234,7 +239,7 @@ def _unit(unit: str) -> str:
 
 
 def _tensor_grid(pairs: list[tuple[Tensor, Tensor]], values: Tensor) -> tuple[Tensor, Tensor]:
-    """Scatter a list of nodes to a box (teff, logg, m_h, vmic, K), and tell which are there."""
+    """Scatter nodes to a box (teff, logg, m_h, vmic, alpha, K), and tell which are there."""
     shape = [len(axis) for axis, _ in pairs]
     place = tuple(inverse for _, inverse in pairs)
     count = torch.zeros(shape, dtype=torch.long)
@@ -247,15 +252,15 @@ def _tensor_grid(pairs: list[tuple[Tensor, Tensor]], values: Tensor) -> tuple[Te
 
 
 def _lowest_gravity(present: Tensor) -> Tensor:
-    """Index of the lowest existing ``logg`` of each column (teff, m_h, vmic)."""
+    """Index of the lowest existing ``logg`` of each column (teff, m_h, vmic, alpha)."""
     n_logg = present.shape[1]
     lowest = n_logg - present.sum(dim=1)
-    step = torch.arange(n_logg)[None, :, None, None]
+    step = torch.arange(n_logg)[None, :, None, None, None]
     wanted = step >= lowest[:, None]
     if bool((present != wanted).any()) or bool((lowest == n_logg).any()):
         raise ModelError(
             "the grid has holes",
-            expected="every gravity above the lowest one, at each teff, m_h and vmic",
+            expected="every gravity above the lowest one, at each teff, m_h, vmic and alpha",
             hint="compute the missing nodes before compressing the grid",
         )
     return lowest
@@ -265,9 +270,9 @@ def _fill_ghosts(table: Tensor, lowest: Tensor, axis: Tensor) -> None:
     """Extrapolate to the missing gravities of each column, in place."""
     by_logg = table.movedim(1, 0)
     for k in range(1, int(lowest.max()) + 1):
-        teff, m_h, vmic = (lowest == k).nonzero(as_tuple=True)
+        teff, m_h, vmic, alpha = (lowest == k).nonzero(as_tuple=True)
         base = slice(k, min(k + 3, len(axis)))
-        known = by_logg[base][:, teff, m_h, vmic]
+        known = by_logg[base][:, teff, m_h, vmic, alpha]
         for i in range(k):
             weight = lagrange_weights(axis[base].double(), axis[i].double()).to(table)
-            table[teff, i, m_h, vmic] = torch.einsum("s,snk->nk", weight, known)
+            table[teff, i, m_h, vmic, alpha] = torch.einsum("s,snk->nk", weight, known)

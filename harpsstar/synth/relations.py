@@ -1,4 +1,4 @@
-"""Empirical relations for microturbulence and macroturbulence, and their scatter.
+"""Empirical relations for microturbulence, macroturbulence and [alpha/Fe], and their scatter.
 
 They serve as priors of training and as starting values; they are never part of a likelihood.
 """
@@ -8,11 +8,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from harpsstar.labels import VMIC
+from harpsstar.labels import ALPHA, VMIC
 
 #: km/s; scatter of stars about the relations (Jofré et al. 2014; Doyle et al. 2014, Eq. 8).
 VMIC_SCATTER = 0.15
 VMAC_SCATTER = 0.73
+#: dex; half the distance between the thin and the thick disk at one metallicity (Adibekyan et al.
+#: 2012, A&A 545, A32, their Fig. 7).
+ALPHA_SCATTER = 0.1
 
 
 def vmic_relation(teff: Tensor, logg: Tensor, m_h: Tensor) -> Tensor:
@@ -51,3 +54,16 @@ def vmac_relation(teff: Tensor, logg: Tensor) -> Tensor:
     offset = teff.clamp(5200.0, 6400.0) - 5777.0
     value = 3.21 + 2.33e-3 * offset + 2.0e-6 * offset.square() - 2.0 * (logg - 4.44)
     return value.clamp(1.0, 8.0)
+
+
+def alpha_relation(m_h: Tensor) -> Tensor:
+    """[alpha/Fe] in dex, 0 to 0.4.
+
+    The composition of the MARCS standard models (Gustafsson et al. 2008, A&A 486, 951, Sec. 3.2):
+    0.4 below a metallicity of -1, 0 above 0, linear between.
+
+    >>> import torch
+    >>> alpha_relation(torch.tensor([-2.0, -0.5, 0.2])).tolist()
+    [0.4000000059604645, 0.20000000298023224, 0.0]
+    """
+    return (-0.4 * m_h).clamp(ALPHA.low, ALPHA.high)

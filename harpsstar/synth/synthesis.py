@@ -23,17 +23,17 @@ import numpy as np
 import numpy.typing as npt
 
 from harpsstar.errors import InputsMissingError
-from harpsstar.synth.atlas9 import Deck
-from harpsstar.synth.linelist import LineArray, without_molecules
+from harpsstar.synth.atlas9 import Atmosphere, Deck
+from harpsstar.synth.linelist import LineArray, relevant
 
 #: Air Å.
 WAVE_START, WAVE_END = 5010.0, 5410.0
 #: Natural log of wavelength; 0.6 km/s.
 LOG_STEP = 2e-6
 N_WAVE = 38400
-#: K; molecules are left out at and above this temperature.
-TEFF_WITHOUT_MOLECULES = 7000.0
 N_MU = 3
+#: Enhanced together as [alpha/Fe].
+ALPHA_ELEMENTS = ("O", "Ne", "Mg", "Si", "S", "Ca", "Ti")
 
 
 def wavelengths() -> npt.NDArray[np.float64]:
@@ -125,15 +125,27 @@ def _line_list(pysme: SimpleNamespace, lines: LineArray) -> Any:
     return pysme.linelist.LineList(frame, lineformat="short", medium="air")
 
 
-def state_for(deck: Deck, lines: LineArray, vmic: float) -> Any:
+def _atmosphere(pysme: SimpleNamespace, star: Deck | Atmosphere) -> Any:
+    if isinstance(star, Deck):
+        atmosphere = pysme.krzfile.KrzFile(str(star.path))
+    else:
+        atmosphere = pysme.krzfile.KrzFile(str(star.like.path))
+        atmosphere.teff, atmosphere.logg = star.teff, star.logg
+        for name, column in star.columns.items():
+            setattr(atmosphere, name, column)
+    atmosphere.method = "embedded"
+    return atmosphere
+
+
+def state_for(star: Deck | Atmosphere, lines: LineArray, vmic: float, alpha: float = 0.0) -> Any:
     """Return PySME's description of a star without rotation, ready but for its wavelengths."""
     pysme = load_pysme()
-    atmosphere = pysme.krzfile.KrzFile(str(deck.path))
-    atmosphere.method = "embedded"
     state = pysme.sme.SME_Structure()
-    state.atmo = atmosphere
-    state.teff, state.logg, state.monh = deck.teff, deck.logg, deck.m_h
-    state.abund = pysme.abund.Abund(deck.m_h, "asplund2009")
+    state.atmo = _atmosphere(pysme, star)
+    state.teff, state.logg, state.monh = star.teff, star.logg, star.m_h
+    state.abund = pysme.abund.Abund(star.m_h, "asplund2009")
+    for element in ALPHA_ELEMENTS if alpha else ():
+        state.abund.set_xm(element, alpha)
     state.vmic, state.vmac, state.vsini = vmic, 0, 0
     state.linelist = _line_list(pysme, lines)
     state.cscale_flag = state.vrad_flag = "none"
@@ -141,10 +153,11 @@ def state_for(deck: Deck, lines: LineArray, vmic: float) -> Any:
 
 
 def synthesize(
-    deck: Deck,
+    star: Deck | Atmosphere,
     lines: LineArray,
     *,
     vmic: float,
+    alpha: float = 0.0,
     wave: npt.NDArray[np.float64] | None = None,
     n_mu: int = N_MU,
 ) -> npt.NDArray[np.float32]:
@@ -152,12 +165,14 @@ def synthesize(
 
     Parameters
     ----------
-    deck : Deck
+    star : Deck or Atmosphere
         The atmosphere; its metallicity scales Asplund et al. (2009).
     lines : ndarray of :data:`harpsstar.synth.linelist.DTYPE`
-        Molecular lines are left out at teff ≥ 7000 K.
+        Those that cannot be seen in the star are left out.
     vmic : float
         Microturbulence, km/s.
+    alpha : float
+        [alpha/Fe] of :data:`ALPHA_ELEMENTS`, dex; the atmosphere's structure stays.
     wave : ndarray, optional
         (n,) air Å; :func:`wavelengths` by default.
     n_mu : int
@@ -175,10 +190,9 @@ def synthesize(
     """
     pysme = load_pysme()
     wave = wavelengths() if wave is None else wave
-    if deck.teff >= TEFF_WITHOUT_MOLECULES:
-        lines = without_molecules(lines)
+    lines = relevant(lines[np.argsort(lines["wavelength"], kind="stable")], star.teff)
     mu, weight = disk_quadrature(n_mu)
-    state = state_for(deck, lines, vmic)
+    state = state_for(star, lines, vmic, alpha)
     state.wave, state.wint = wave, [wave]
     state.normalize_by_continuum = False
     state.specific_intensities_only = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -51,10 +52,14 @@ def two_line_root(tmp_path_factory) -> Path:
     """Sources of a line list that are all empty but for two lines of iron."""
     root = tmp_path_factory.mktemp("inputs")
     for source in linelist.configuration()["source"]:
-        for element in source.get("elements", [""]):
-            path = root / source["file"].format(element=element)
+        for name in source.get("files", [""]):
+            path = root / source["file"].format(name=name)
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text("a title\n")
+            if path.suffix == ".zip":
+                with zipfile.ZipFile(path, "w") as archive:
+                    archive.writestr("table.csv", "species,wave_vald\n")
+            else:
+                path.write_text("a title\n")
     (root / "lines/rvlinelist-vald/VALD-Solar.txt").write_text(
         "'Fe 1', 5198.7110, 2.2227, 1.0, -2.135, 8.230, -6.070, 351.271, 1.5, 0.8, 'a'\n"
         "'Fe 2', 5234.6243, 3.2215, 1.0, -2.180, 8.490, -6.530, 180.249, 0.9, 0.8, 'b'\n"

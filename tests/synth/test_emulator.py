@@ -394,7 +394,7 @@ def test_unusable_files_are_named(tmp_path):
     path.write_bytes(b"SIMPLE  =                    T")
     with pytest.raises(ModelError, match="not a readable grid"):
         Emulator.load(path)
-    with pytest.raises(ModelError, match="harpsstar-grid-1"):
+    with pytest.raises(ModelError, match="harpsstar-grid-2"):
         Emulator.load(write(path, tensors, format="other"))
     with pytest.raises(ModelError, match="do not fit"):
         Emulator.load(write(path, tensors | {"mean": torch.ones(10)}))
@@ -423,13 +423,16 @@ def test_unknown_interpolation_is_refused():
 def test_the_packaged_grid_reproduces_its_nodes():
     emulator = Emulator.load()
     with safe_open(PACKAGED_GRID, framework="pt") as file:
-        tensors = {name: file.get_tensor(name) for name in ("nodes", "coefficients")}
-    rows = torch.randperm(len(tensors["nodes"]), generator=torch.Generator().manual_seed(2))[:40]
-    nodes = tensors["nodes"][rows]
-    assert torch.equal(emulator.coefficients(nodes, nodes[:, 3]), tensors["coefficients"][rows])
+        nodes, fine, rough = (
+            file.get_tensor(name) for name in ("nodes", "coefficients", "coefficients8")
+        )
+    rows = torch.randperm(len(nodes), generator=torch.Generator().manual_seed(2))[:40]
+    nodes, stored = nodes[rows], torch.cat([fine, rough.float()], dim=1)[rows]
+    assert torch.equal(emulator.coefficients(nodes, nodes[:, 3], nodes[:, 4]), stored)
     assert emulator.wave[0] <= 5010.01
     assert emulator.wave[-1] >= 5409.5
-    flux = emulator(torch.cat([nodes[:, :3], torch.full((40, 1), 5.0)], 1), vmic=nodes[:, 3])
+    flux = emulator(torch.cat([nodes[:, :3], torch.full((40, 1), 5.0)], 1), vmic=nodes[:, 3],
+                    alpha=nodes[:, 4])  # fmt: skip
     assert flux.isfinite().all()
     assert flux.min() > -0.05
     assert flux.max() < 1.05

@@ -15,9 +15,10 @@ from safetensors import safe_open
 from harpsstar.errors import InputsMissingError
 from harpsstar.synth import atlas9, linelist, synthesis
 from harpsstar.synth.emulator import PACKAGED_GRID, Emulator
-from harpsstar.synth.grid import _principal_components, compress, compute, nodes
+from harpsstar.synth.grid import Node, _principal_components, compress, compute, is_first, nodes
 
-VMIC = (1.0, 2.0)
+VMIC, ALPHA = (1.0, 2.0), (0.0,)
+OPTIONS = {"vmic": VMIC, "alpha": ALPHA}
 RANK = 4
 
 
@@ -39,12 +40,12 @@ def run(root, tmp_path_factory):
     digest = linelist.digest(linelist.assemble(root))
     folder = work / digest[:16]
     folder.mkdir()
-    for name in ("p00_9750_4.0_v1.0", "p00_9750_4.5_v2.0"):
+    for name in ("p00_9750_4.0_v1_a0", "p00_9750_4.5_v2_a0"):
         np.save(folder / f"{name}.npy", np.full(3, 0.5, dtype=np.float32))
-    (folder / "p00_9750_4.0_v2.part17").write_bytes(b"what a killed run leaves")
+    (folder / "p00_9750_4.0_v2_a0.part17").write_bytes(b"what a killed run leaves")
     some = atlas9.find_decks(root, {"p00": 0.0})
     seen = []
-    result = compute(root, work, vmic=VMIC, jobs=1, decks=some,
+    result = compute(root, work, vmic=VMIC, alpha=ALPHA, jobs=1, decks=some,
                      progress=lambda *counts: seen.append(counts))
     assert result == folder
     return folder, seen, some
@@ -57,7 +58,7 @@ class TestResuming:
         folder, _, some = run
         lines = linelist.assemble(root)
         for deck, vmic in ((some[0], 2.0), (some[1], 1.0)):
-            flux = np.load(folder / f"{deck.name}_v{vmic:.1f}.npy")
+            flux = np.load(folder / f"{Node(deck, vmic, 0.0).name}.npy")
             assert flux.shape == (synthesis.N_WAVE,)
             depth = 1 - flux
             dark = synthesis.wavelengths()[depth > 0.5 * depth.max()]
@@ -65,8 +66,8 @@ class TestResuming:
 
     def test_the_others_are_left_alone(self, run):
         folder, _, _ = run
-        assert np.load(folder / "p00_9750_4.0_v1.0.npy").tolist() == [0.5] * 3
-        assert np.load(folder / "p00_9750_4.5_v2.0.npy").tolist() == [0.5] * 3
+        assert np.load(folder / "p00_9750_4.0_v1_a0.npy").tolist() == [0.5] * 3
+        assert np.load(folder / "p00_9750_4.5_v2_a0.npy").tolist() == [0.5] * 3
 
     def test_progress_begins_with_what_is_there(self, run):
         assert run[1] == [(2, 4), (3, 4), (4, 4)]
@@ -75,7 +76,7 @@ class TestResuming:
         folder, _, some = run
         before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
         seen = []
-        compute(root, folder.parent, vmic=VMIC, decks=some,
+        compute(root, folder.parent, vmic=VMIC, alpha=ALPHA, decks=some,
                 progress=lambda *counts: seen.append(counts))
         assert seen == [(4, 4)]
         assert before == {path: path.stat().st_mtime_ns for path in folder.iterdir()}
@@ -83,8 +84,26 @@ class TestResuming:
 
 def test_every_atmosphere_comes_with_every_vmic(inputs_root):
     every = nodes(inputs_root)
-    assert len(every) == len(set(every)) == 2 * 1771
-    assert {vmic for _, vmic in every} == set(VMIC)
+    assert len(every) == len(set(every)) == 6 * 1771
+    assert {(node.vmic, node.alpha) for node in every} == {
+        (vmic, alpha) for vmic in (0.5, 1.0, 2.0) for alpha in (0.0, 0.4)
+    }
+
+
+def test_what_comes_first_reaches_every_end_of_every_column(inputs_root):
+    every = nodes(inputs_root)
+    lowest = {}
+    for node in every:
+        lowest[node.deck.teff] = min(lowest.get(node.deck.teff, 9.0), node.deck.logg)
+    first = [node for node in every if is_first(node, lowest[node.deck.teff])]
+    assert len(first) < len(every) / 5
+    for plane in {(node.vmic, node.alpha) for node in every}:
+        decks = [node.deck for node in first if (node.vmic, node.alpha) == plane]
+        assert {3500.0, 9750.0} <= {deck.teff for deck in decks}
+        assert {-2.5, 0.0, 0.5} <= {deck.m_h for deck in decks}
+        for teff in {deck.teff for deck in decks}:
+            gravities = {deck.logg for deck in decks if deck.teff == teff}
+            assert {lowest[teff], 5.0} <= gravities
 
 
 class TestPrincipalComponents:
@@ -130,7 +149,7 @@ def folder(some, tmp_path_factory):
     lines = np.exp(-0.5 * ((pixel - centres) / 8.0) ** 2)
     for deck, vmic in itertools.product(some, VMIC):
         flux = 1 - rng.uniform(0.1, 0.9, RANK) @ lines
-        np.save(folder / f"{deck.name}_v{vmic:.1f}.npy", flux.astype(np.float32))
+        np.save(folder / f"{Node(deck, vmic, 0.0).name}.npy", flux.astype(np.float32))
     return folder
 
 
@@ -139,7 +158,7 @@ def grid(inputs_root, folder, some, tmp_path_factory):
     """The file and what compress says of it."""
     path = tmp_path_factory.mktemp("grid") / "grid.safetensors"
     path.write_bytes(b"an older grid")
-    return path, compress(inputs_root, folder, path, n_components=RANK, decks=some)
+    return path, compress(inputs_root, folder, path, n_components=RANK, decks=some, **OPTIONS)
 
 
 class TestCompressing:
@@ -151,7 +170,7 @@ class TestCompressing:
         for deck, vmic in itertools.product(some, VMIC):
             label = torch.tensor([[deck.teff, deck.logg, deck.m_h]])
             flux = emulator.intrinsic(label, torch.tensor([vmic]))[0].numpy()
-            worst.append(abs(flux - np.load(folder / f"{deck.name}_v{vmic:.1f}.npy")).max())
+            worst.append(abs(flux - np.load(folder / f"{Node(deck, vmic, 0.0).name}.npy")).max())
         assert max(worst) < 1e-3
         assert float(grid[1]["residual_max"]) == pytest.approx(max(worst), rel=0.1, abs=1e-6)
 
@@ -167,7 +186,8 @@ class TestCompressing:
         assert metadata == said
         assert metadata["linelist_sha256"] == linelist.digest(lines)
         assert metadata["decks_sha256"] == atlas9.digest(sorted(some))
-        assert len(json.loads(metadata["nodes"])) == len(some) * len(VMIC)
+        assert len(json.loads(metadata["computed"])) == len(some) * len(VMIC)
+        assert metadata["carried_over"] == "0"
         assert metadata["pysme"] == synthesis.load_pysme().pysme.__version__
 
     def test_nothing_but_the_file_is_left(self, grid):
@@ -175,8 +195,9 @@ class TestCompressing:
 
     def test_a_missing_node_is_told_and_nothing_written(self, inputs_root, decks, folder, tmp_path):
         with pytest.raises(InputsMissingError, match="harpsstar synth grid") as caught:
-            compress(inputs_root, folder, tmp_path / "g", decks=[decks[9000.0, 4.0, 0.0]])
-        assert caught.value.path.endswith("p00_9000_4.0_v1.0.npy")
+            deck = decks[9000.0, 4.0, 0.0]
+            compress(inputs_root, folder, tmp_path / "g", decks=[deck], **OPTIONS)
+        assert caught.value.path.endswith("p00_9000_4.0_v1_a0.npy")
         assert list(tmp_path.iterdir()) == []
 
 
@@ -196,19 +217,22 @@ class TestThePackagedGrid:
     def test_it_was_made_from_this_line_list_and_these_decks(self, metadata, inputs_root, lines):
         assert metadata["linelist_sha256"] == linelist.digest(lines)
         assert metadata["decks_sha256"] == atlas9.digest(atlas9.find_decks(inputs_root))
-        names = {f"{deck.name}_v{vmic:.1f}" for deck, vmic in nodes(inputs_root)}
-        assert set(json.loads(metadata["nodes"])) == names
+        names = {node.name for node in nodes(inputs_root)}
+        computed = set(json.loads(metadata["computed"]))
+        assert computed <= names
+        assert len(names - computed) == int(metadata["carried_over"])
 
     def test_two_nodes_are_what_pysme_gives(self, metadata, inputs_root, lines):
         emulator = Emulator.load()
-        chosen = random.sample(nodes(inputs_root), 2)
-        for deck, vmic in chosen:
+        computed = set(json.loads(metadata["computed"]))
+        every = [node for node in nodes(inputs_root) if node.name in computed]
+        for deck, vmic, alpha in random.sample(every, 2):
             label = torch.tensor([[deck.teff, deck.logg, deck.m_h]])
-            stored = emulator.intrinsic(label, torch.tensor([vmic]))[0].numpy()
-            fresh = synthesis.synthesize(deck, lines, vmic=vmic)
+            stored = emulator.intrinsic(label, torch.tensor([vmic]), alpha)[0].numpy()
+            fresh = synthesis.synthesize(deck, lines, vmic=vmic, alpha=alpha)
             error = np.abs(stored - fresh)
             rms, median = float(np.sqrt((error**2).mean())), float(np.median(error))
-            told = f"{deck.name} vmic {vmic}: rms {rms:.1e}, median {median:.1e}, " \
+            told = f"{deck.name} vmic {vmic} alpha {alpha}: rms {rms:.1e}, median {median:.1e}, " \
                    f"maximum {error.max():.1e}"  # fmt: skip
             print(told)
             assert rms < 5e-3 and median < 1e-3, told

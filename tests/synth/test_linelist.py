@@ -17,10 +17,16 @@ from harpsstar.synth.linelist import (
     assemble,
     configuration,
     digest,
-    without_molecules,
+    relevant,
 )
 
 VALD = "'{species}', {wave:.5f}, {energy:.4f}, 1.0, {gf:.3f}, 8.2, -6.1, -7.5, 1.2, 0.4, 'ref'\n"
+
+
+@pytest.fixture(scope="module")
+def lines(inputs_root):
+    """The list as its rules make it, before the Sun has its say."""
+    return assemble(inputs_root, calibrated=False)
 
 
 class TestThePackagedList:
@@ -34,7 +40,7 @@ class TestThePackagedList:
         assert 5410 < lines["wavelength"][-1] < limits["high"]
         for name in ("excitation", "log_gf", "gamma_rad", "gamma_stark", "gamma_vdw"):
             assert np.isfinite(lines[name]).all()
-        assert without_molecules(lines)["excitation"].min() >= 0
+        assert relevant(lines, 8000.0)["excitation"].min() >= 0
 
     def test_every_source_gives_lines(self, lines):
         assert set(lines["source"]) == {source["name"] for source in configuration()["source"]}
@@ -60,12 +66,13 @@ class TestThePackagedList:
             assert offset.min() > 0.01
 
     def test_each_of_them_was_in_a_source(self, inputs_root, lines):
-        everything = assemble(inputs_root, configuration() | {"remove": []})
+        rules = configuration() | {"remove": []}
+        everything = assemble(inputs_root, rules, calibrated=False)
         removed = sum(len(rule["wavelengths"]) for rule in configuration()["remove"])
         assert len(everything) - len(lines) >= removed
 
     def test_groups_are_shifted_by_what_the_rules_say(self, inputs_root, lines):
-        plain = assemble(inputs_root, configuration() | {"shift": []})
+        plain = assemble(inputs_root, calibrated=False, config=configuration() | {"shift": []})
         expected = np.zeros(len(lines))
         expected[(lines["species"] == "CH 1") & (lines["source"] == "hydrides")] = -0.4
         expected[lines["source"] == "kurucz"] = -0.2
@@ -91,13 +98,15 @@ class TestThePackagedList:
         assert strength.max(axis=1).min() > config["cut"]["threshold"]
 
     def test_molecules_can_be_left_out(self, lines):
-        atoms = without_molecules(lines)
+        atoms = relevant(lines, 8000.0)
         left_out = set(lines["species"]) - set(atoms["species"])
-        assert left_out == {"MgH 1", "CH 1", "C2 1"}
+        assert left_out == {"MgH 1", "CH 1", "C2 1", "TiO 1"}
+        warm = set(relevant(lines, 5500.0)["species"])
+        assert set(lines["species"]) - warm == {"TiO 1"}
         assert len(atoms) == sum(species not in left_out for species in lines["species"])
 
     def test_it_is_the_same_every_time(self, inputs_root, lines):
-        assert digest(assemble(inputs_root)) == digest(lines)
+        assert digest(assemble(inputs_root, calibrated=False)) == digest(lines)
 
 
 def test_wavelengths_in_air_agree_with_another_formula():

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from harpsstar.errors import InputsMissingError
-from harpsstar.synth import synthesis
-from harpsstar.synth.linelist import DTYPE
+from harpsstar.synth.linelist import DTYPE, configuration
 from harpsstar.synth.synthesis import disk_quadrature, load_pysme, synthesize, wavelengths
 
 STEP = 0.005
@@ -119,7 +118,7 @@ def test_hot_stars_have_no_molecules(spectrum):
     molecule["species"], molecule["excitation"], molecule["wavelength"] = "MgH 1", 0.5, 5200.3
     atom = iron(VERY_WEAK)
     both = np.concatenate([atom, molecule])
-    cool, hot = (4000.0, 4.5, 0.0), (synthesis.TEFF_WITHOUT_MOLECULES, 4.5, 0.0)
+    cool, hot = (4000.0, 4.5, 0.0), (configuration()["hottest"]["MgH 1"], 4.5, 0.0)
     assert width(spectrum(both, cool)) > width(spectrum(atom, cool)) + 5
     np.testing.assert_array_equal(spectrum(both, hot), spectrum(atom, hot))
 
