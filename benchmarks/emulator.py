@@ -30,7 +30,7 @@ def best_of(work: Callable[[], object], repeats: int = 9) -> float:
 def draw(emulator: Emulator, size: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Labels (B, 4) and vmic (B,), uniform where there are nodes."""
     generator = torch.Generator().manual_seed(1)
-    low, high = (torch.stack([axis[i] for axis in emulator.grid.axes]) for i in (0, -1))
+    low, high = (torch.stack([axis[i] for axis in emulator.grid.axes[:4]]) for i in (0, -1))
     points = low + (high - low) * torch.rand(8 * size, 4, generator=generator)
     points = points[emulator.contains(*points.unbind(1))][:size]
     vsini = 30 * torch.rand(len(points), 1, generator=generator)

@@ -18,9 +18,7 @@ STARS = [(4000, 4.5, 0.0), (5750, 4.5, 0.0), (9000, 4.0, 0.0)]
 def adaptive(deck: atlas9.Deck, lines: linelist.LineArray, vmic: float) -> np.ndarray:
     """PySME as it comes: adaptive wavelengths, seven equal-area points."""
     pysme = synthesis.load_pysme()
-    if deck.teff >= synthesis.TEFF_WITHOUT_MOLECULES:
-        lines = linelist.without_molecules(lines)
-    state = synthesis.state_for(deck, lines, vmic)
+    state = synthesis.state_for(deck, linelist.relevant(lines, deck.teff), vmic)
     state.wave = synthesis.wavelengths()
     pysme.synthesize.Synthesizer().synthesize_spectrum(state)
     return np.asarray(state.synth[0])

@@ -7,18 +7,20 @@ needs them takes a ``root: Path``; the command line passes :func:`root`.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import os
-from collections.abc import Callable, Iterable
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from urllib.parse import quote
 
 from harpsstar.config import from_toml
-from harpsstar.errors import InputsMissingError
+from harpsstar.errors import InputsMissingError, OutputError
 
 #: Environment variable that names a folder with the inputs.
 VARIABLE = "HARPSSTAR_CACHE"
@@ -39,6 +41,8 @@ class Source:
         GitHub ``owner/name``, 40 hexadecimal digits, and the folder in the repository.
     licence, citation : str
         One line each.
+    commits : dict of str to str
+        Other commits of single files, by their names below ``folder``.
     """
 
     folder: str
@@ -47,11 +51,19 @@ class Source:
     path: str
     licence: str
     citation: str
+    commits: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def origin(self) -> str:
+        """``owner/name@commit``; of further commits the first ten digits."""
+        others = dict.fromkeys(commit[:10] for commit in self.commits.values())
+        return ",".join((f"{self.repo}@{self.commit}", *others))
 
     def url(self, name: str) -> str:
         """Return the address of the file ``name`` (which begins with ``folder``)."""
-        path = f"{self.path}/{name.removeprefix(self.folder + '/')}"
-        return f"{HOST}/{self.repo}/{self.commit}/{quote(path)}"
+        rest = name.removeprefix(self.folder + "/")
+        commit = self.commits.get(rest, self.commit)
+        return f"{HOST}/{self.repo}/{commit}/{quote(f'{self.path}/{rest}')}"
 
 
 @dataclass(frozen=True)
@@ -72,7 +84,7 @@ class Input:
     sha256, url : str
         Its content, and where it can be had.
     origin, licence, citation : str
-        ``owner/name@commit``, and the lines of its :class:`Source`.
+        Those of its :class:`Source`.
     """
 
     name: str
@@ -118,10 +130,8 @@ def registry() -> tuple[Input, ...]:
             continue
         name, sha256 = line.split()
         source = next(item for item in known if name.startswith(item.folder + "/"))
-        origin = f"{source.repo}@{source.commit}"
-        inputs.append(
-            Input(name, sha256, source.url(name), origin, source.licence, source.citation)
-        )
+        url = source.url(name)
+        inputs.append(Input(name, sha256, url, source.origin, source.licence, source.citation))
     return tuple(inputs)
 
 
@@ -196,6 +206,141 @@ def fetch(
         _make_folders(folder, missing)
         _download(folder, missing, jobs, arrived)
     return folder
+
+
+def adopt(
+    source: Path,
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    folder: Path | None = None,
+    inputs: Iterable[Input] | None = None,
+) -> Path:
+    """Take the inputs that are missing from another folder or from an archive, not the network.
+
+    Parameters
+    ----------
+    source : Path
+        A folder laid out like :func:`root`, or what :func:`pack` wrote.
+    progress, folder, inputs
+        As in :func:`fetch`.
+
+    Returns
+    -------
+    Path
+        The folder, which now holds all inputs.
+
+    Raises
+    ------
+    InputsMissingError
+        The source does not have them all, or has others under their names. What it has is taken.
+    """
+    folder = root() if folder is None else folder
+    records = held(folder, inputs)
+    lacking = []
+    with _contents(source) as content_of:
+        for done, record in enumerate(records):
+            if progress is not None:
+                progress(done, len(records))
+            if record.present:
+                continue
+            content = content_of(record.name)
+            if hashlib.sha256(content).hexdigest() == record.sha256:
+                _write_whole(content, folder / record.name)
+            else:
+                lacking.append(record)
+    if progress is not None:
+        progress(len(records) - len(lacking), len(records))
+    if lacking:
+        raise InputsMissingError(
+            f"{len(lacking)} of {len(records)} inputs are not there, or are others", path=source,
+            expected=f"{lacking[0].name} with SHA-256 {lacking[0].sha256}, among others",
+            hint="run `harpsstar synth inputs` where there is a network, with --archive",
+        )  # fmt: skip
+    return folder
+
+
+@contextlib.contextmanager
+def _contents(source: Path) -> Iterator[Callable[[str], bytes]]:
+    """Give what returns a file of a folder or an archive, empty where there is none."""
+    if not source.is_dir() and zipfile.is_zipfile(source):
+        with zipfile.ZipFile(source) as archive:
+            names = frozenset(archive.namelist())
+            yield lambda name: archive.read(name) if name in names else b""
+        return
+
+    def read(name: str) -> bytes:
+        try:
+            return (source / name).read_bytes()
+        except OSError:
+            return b""
+
+    yield read
+
+
+def _write_whole(content: bytes, target: Path) -> None:
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(content)
+        part.replace(target)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink()
+        raise OutputError(
+            f"cannot be written ({error.strerror})", hint="check the folder", path=target
+        ) from None
+
+
+def pack(
+    output: Path, *, folder: Path | None = None, inputs: Iterable[Input] | None = None
+) -> int:
+    """Put all inputs into one zip archive, the same bytes every time.
+
+    For another computer, or for a file system that many small files burden.
+
+    Parameters
+    ----------
+    output : Path
+        The archive, replaced whole.
+    folder, inputs
+        As in :func:`fetch`.
+
+    Returns
+    -------
+    int
+        Bytes of the archive.
+
+    Raises
+    ------
+    InputsMissingError
+        Some are not at hand.
+    OutputError
+        It cannot be written.
+    """
+    folder = root() if folder is None else folder
+    records = held(folder, inputs)
+    missing = [record for record in records if not record.present]
+    if missing:
+        raise InputsMissingError(
+            f"{len(missing)} of {len(records)} inputs are missing", path=folder,
+            expected=f"{missing[0].name}, among others", hint="run `harpsstar synth inputs`",
+        )  # fmt: skip
+    part = output.with_name(f".{output.name}.{os.getpid()}.part")
+    try:
+        with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
+            for record in records:
+                # without the date of the file, and readable by everybody
+                entry = zipfile.ZipInfo(record.name)
+                entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
+                archive.writestr(entry, (folder / record.name).read_bytes())
+        part.replace(output)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink()
+        raise OutputError(
+            f"cannot be written ({error.strerror})", hint="check the folder", path=output
+        ) from None
+    return output.stat().st_size
 
 
 def _download(

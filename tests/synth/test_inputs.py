@@ -6,9 +6,9 @@ import re
 
 import pytest
 
-from harpsstar.errors import InputsMissingError
+from harpsstar.errors import InputsMissingError, OutputError
 from harpsstar.synth import atlas9, inputs, linelist
-from harpsstar.synth.inputs import fetch, held, registry, root, sources
+from harpsstar.synth.inputs import adopt, fetch, held, pack, registry, root, sources
 
 from .server import serve
 
@@ -25,9 +25,9 @@ class TestTheRegistry:
     def test_it_names_what_the_line_list_and_the_decks_need_and_no_more(self):
         names = [item.name for item in registry()]
         lines = {
-            source["file"].format(element=element)
+            source["file"].format(name=name)
             for source in linelist.configuration()["source"]
-            for element in source.get("elements", [""])
+            for name in source.get("files", [""])
         }
         assert names == sorted(set(names))
         assert {name for name in names if name.startswith("lines/")} == lines
@@ -60,7 +60,10 @@ class TestTheRegistry:
     def test_every_source_says_whose_it_is_and_is_used(self):
         assert all(source.licence and source.citation for source in sources())
         used = {item.origin for item in registry()}
-        assert used == {f"{source.repo}@{source.commit}" for source in sources()}
+        assert used == {source.origin for source in sources()}
+        names = [item.name for item in registry()]
+        for source in sources():
+            assert all(f"{source.folder}/{name}" in names for name in source.commits)
 
     def test_characters_that_an_address_cannot_hold_are_quoted(self):
         source = inputs.Source("lines/x", "a/b", "0" * 40, "some path", "", "")
@@ -169,3 +172,57 @@ class TestFetching:
         before = pooch.get_logger().level
         fetch(folder=tmp_path / "cache", inputs=served.inputs)
         assert pooch.get_logger().level == before
+
+
+class TestWithoutANetwork:
+    @pytest.fixture
+    def cache(self, served, tmp_path):
+        return fetch(folder=tmp_path / "cache", inputs=served.inputs)
+
+    @pytest.mark.parametrize("packed", [False, True])
+    def test_inputs_move_by_folder_and_by_archive(self, packed, served, cache, tmp_path):
+        source = cache
+        if packed:
+            source = tmp_path / "inputs.zip"
+            assert pack(source, folder=cache, inputs=served.inputs) == source.stat().st_size
+        served.asked.clear()
+        seen = []
+        other = adopt(source, lambda *counts: seen.append(counts), folder=tmp_path / "other",
+                      inputs=served.inputs)  # fmt: skip
+        assert served.asked == []
+        assert all(record.present for record in held(other, served.inputs))
+        assert (seen[0], seen[-1]) == ((0, 12), (12, 12))
+        assert len([path for path in other.rglob("*") if path.is_file()]) == 12
+
+    def test_an_archive_is_the_same_every_time(self, served, cache, tmp_path):
+        pack(tmp_path / "a.zip", folder=cache, inputs=served.inputs)
+        for path in cache.rglob("*.dat"):
+            path.touch()
+        pack(tmp_path / "b.zip", folder=cache, inputs=served.inputs)
+        assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
+
+    def test_what_the_source_lacks_or_has_wrong_is_told_and_the_rest_is_taken(
+        self, served, cache, tmp_path
+    ):
+        (cache / "decks/grid0/4.dat").unlink()
+        (cache / "decks/grid1/5.dat").write_bytes(b"another deck")
+        with pytest.raises(InputsMissingError, match="2 of 12 inputs") as caught:
+            adopt(cache, folder=tmp_path / "other", inputs=served.inputs)
+        assert "decks/grid0/4.dat" in caught.value.expected
+        assert sum(record.present for record in held(tmp_path / "other", served.inputs)) == 10
+        with pytest.raises(InputsMissingError, match="2 of 12 inputs are missing"):
+            pack(tmp_path / "a.zip", folder=cache, inputs=served.inputs)
+        assert not (tmp_path / "a.zip").exists()
+
+    def test_a_source_that_is_none(self, served, tmp_path):
+        (tmp_path / "text.zip").write_text("no archive")
+        for name in ("text.zip", "none"):
+            with pytest.raises(InputsMissingError, match="12 of 12"):
+                adopt(tmp_path / name, folder=tmp_path / "other", inputs=served.inputs)
+
+    def test_places_that_cannot_be_written_to(self, served, cache, tmp_path):
+        (tmp_path / "file").write_bytes(b"")
+        with pytest.raises(OutputError, match="cannot be written"):
+            adopt(cache, folder=tmp_path / "file", inputs=served.inputs)
+        with pytest.raises(OutputError, match="cannot be written"):
+            pack(tmp_path / "none" / "a.zip", folder=cache, inputs=served.inputs)

@@ -1,0 +1,65 @@
+"""What ``harpsstar synth lines`` prints."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from harpsstar.cli._show import _console
+
+if TYPE_CHECKING:
+    from harpsstar.evaluate.lines import Check, Summary
+
+
+def show_line_summary(summary: Summary) -> None:
+    """Show how many lines there are, by source and by species."""
+    console = _console()
+    for title, counts in (("source", summary.by_source), ("species", summary.by_species)):
+        table = Table(title, "lines", "calibrated")
+        for name, (number, moved) in counts.items():
+            table.add_row(Text(name), str(number), str(moved))
+        console.print(table)
+    digest = (
+        f"SHA-256 {summary.digest}" if summary.digest
+        else "the others are not at hand: `harpsstar synth inputs` fetches them"
+    )  # fmt: skip
+    console.print(
+        Text(f"{summary.n} lines, {summary.n_calibrated} of them calibrated on the Sun; {digest}")
+    )
+
+
+def show_check(result: Check, rows: int) -> None:
+    """Show the star, how well it fits, and the stretches that fit worst."""
+    from harpsstar.evaluate.lines import name_of
+
+    star = ", ".join(f"{name} {value:.4g}" for name, value in result.star.items())
+    shown = result.stretches[:rows]
+    table = Table(
+        escape("wavelength [Å]"), escape("stretch [Å]"), escape("residual [%]"),
+        escape("obs. - model [mÅ]"), "line", escape("excitation [eV]"), "log gf", "calibrated by",
+        "source", "rivals",
+        title=escape(f"{result.file}: {star}"),
+        caption=f"the {len(shown)} largest of {len(result.stretches)} stretches beyond "
+        f"{result.threshold:g} × {result.scatter:.2%} of the continuum, named from "
+        f"{result.list_name}; median |observed - model| {result.median:.2%}; + in mÅ: the star "
+        "absorbs more",
+    )  # fmt: skip
+    for stretch in shown:
+        cells = ["–"] * 6
+        if len(stretch.lines):
+            best, *rivals = stretch.lines
+            moved = best["delta_log_gf"]
+            cells = [
+                name_of(best), f"{best['excitation']:.2f}", f"{best['log_gf']:.2f}",
+                f"{moved:+.2f}" if moved == moved else "–", str(best["source"]),
+                ", ".join(map(name_of, rivals)),
+            ]  # fmt: skip
+        table.add_row(
+            f"{stretch.wavelength:.3f}", f"{stretch.low:.2f}–{stretch.high:.2f}",
+            f"{100 * stretch.residual:+.1f}", f"{stretch.width:+.1f} ± {stretch.width_err:.1f}",
+            *map(Text, cells),
+        )  # fmt: skip
+    _console().print(table)

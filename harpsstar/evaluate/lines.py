@@ -1,0 +1,610 @@
+"""Where the model fails: stretches of a spectrum that it gets wrong, and the lines that lie there.
+
+The spectrum is brought to the canonical frame as for a prediction, divided by a continuum that is
+fitted with the model, order by order, and compared. What stands out of the residual, smoothed to
+the width of a line, is listed by its equivalent width.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy.ndimage import find_objects, gaussian_filter1d, label
+
+from harpsstar.errors import InputsMissingError, OutputError
+from harpsstar.infer.prepare import Prepared, prepare
+from harpsstar.io.results import provenance, replacing
+from harpsstar.labels import NAMES, NUISANCES, RV
+from harpsstar.spectra import continuum
+from harpsstar.spectra.frame import C_KM_S, canonical_wavelengths
+from harpsstar.spectra.velocity import bank_of
+from harpsstar.synth import linelist
+from harpsstar.synth.emulator import Emulator
+from harpsstar.synth.linelist import LineArray
+from harpsstar.synth.nodes import AXES
+from harpsstar.synth.relations import alpha_relation, vmac_relation, vmic_relation
+
+if TYPE_CHECKING:
+    from astropy.table import Table
+
+Array = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
+
+#: A line as it is used: calibrated; ``delta_log_gf`` is nan where the Sun says nothing.
+LINE_DTYPE = np.dtype(
+    [
+        ("species", "U8"),
+        ("wavelength", "f8"),
+        ("excitation", "f8"),
+        ("log_gf", "f8"),
+        ("delta_log_gf", "f8"),
+        ("source", "U16"),
+    ]
+)
+#: What can be given of a star, besides what a prediction finds.
+GIVEN = (*NAMES, *(label.name for label in NUISANCES if label is not RV))
+
+_MAD_TO_SIGMA = 1.4826
+_PASSES = 4
+#: Residuals beyond this many scatters count less in the continuum and the velocity.
+_ROBUST = 3.0
+#: An equivalent width below this many of its own errors is noise.
+_SIGNIFICANT = 5.0
+#: Thermal motion and saturation, km/s, standard deviation: what any line of iron has.
+_OWN_WIDTH = 1.5
+#: Share of usable pixels under the smoothing kernel without which a residual is not known.
+_LEAST_SHARE = 0.5
+#: Damping of the profile that ranks lines, in units of its width.
+_DAMPING = 0.01
+#: Where lines form, in units of teff; energies in eV.
+_LAYER, _IONISATION, _DISSOCIATION = 0.9, 7.6, 6.5
+#: Lines further away than this are not named, Å; and those that fall short of the best by dex.
+_REACH, _RIVAL = 1.0, 0.7
+_MOST_RIVALS = 2
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """A stretch where observed and model differ.
+
+    Attributes
+    ----------
+    low, high : float
+        Its ends, rest wavelengths in air, Å.
+    wavelength, residual : float
+        Where the smoothed residual (observed - model, in units of the continuum) is largest, and
+        how large.
+    width, width_err : float
+        Equivalent width, observed - model, mÅ: positive where the star absorbs more.
+    lines : ndarray of :data:`LINE_DTYPE`
+        The line with most opacity at ``wavelength`` and its nearest rivals; may be empty.
+    """
+
+    low: float
+    high: float
+    wavelength: float
+    residual: float
+    width: float
+    width_err: float
+    lines: LineArray
+
+
+@dataclass(frozen=True)
+class Check:
+    """Result of :func:`check`.
+
+    Attributes
+    ----------
+    file : str
+        As the user named it.
+    star : dict of str to float
+        The labels, vmic, vmac, alpha and rv (barycentric) of the model.
+    resolution : float
+    wave, flux, model, residual : ndarray
+        (8, 4096) rest wavelength in air, Å; observed over continuum, nan where unusable; model;
+        smoothed observed - model, nan where it is not known.
+    scatter, threshold : float
+        Robust standard deviation of ``residual``; how many of them a stretch has to exceed.
+    median : float
+        Median |observed - model|, in units of the continuum.
+    stretches : tuple of Stretch
+        Largest equivalent width first.
+    list_name : str
+        Which lines were looked at.
+    """
+
+    file: str
+    star: dict[str, float]
+    resolution: float
+    wave: Array
+    flux: Array
+    model: Array
+    residual: Array
+    scatter: float
+    threshold: float
+    median: float
+    stretches: tuple[Stretch, ...]
+    list_name: str
+
+
+def check(
+    spectrum: str | Path,
+    root: Path,
+    *,
+    given: Mapping[str, float] | None = None,
+    model: str | Path = "default",
+    threshold: float = 3.0,
+    blaze_dir: str | Path | None = None,
+) -> Check:
+    """Compare a spectrum with the emulator and name the lines where they differ.
+
+    Parameters
+    ----------
+    spectrum : path
+        A file that :func:`harpsstar.read` reads.
+    root : Path
+        Inputs of the synthesis; without its line lists only lines of the calibration are named.
+    given : mapping of str to float, optional
+        Labels and nuisances of the star, of :data:`GIVEN`. Without any label, the prediction's
+        labels and nuisances are taken; with some, its other labels, and nuisances by their
+        relations. With all four labels no model is needed.
+    model : str or Path
+        Of the prediction.
+    threshold : float
+        How many robust standard deviations of the smoothed residual a stretch exceeds.
+    blaze_dir : path, optional
+        Folder with blaze files.
+    """
+    given = dict(given or {})
+    if all(name in given for name in NAMES):
+        emulator = Emulator.load()
+        prepared = prepare(spectrum, bank_of(emulator), blaze_dir=blaze_dir)
+        star = _by_relations(given)
+    else:
+        emulator, prepared, star = _predicted(spectrum, given, model, blaze_dir)
+    star = _inside(emulator, star) | given
+    lines, digest = known_lines(root)
+    list_name = name_of_list(digest)
+    if digest and digest != emulator.metadata.get("linelist_sha256"):
+        list_name += ", which is not the one that the grid was computed from"
+    return compare(prepared, emulator, star, lines, threshold=threshold, list_name=list_name)
+
+
+def _predicted(
+    spectrum: str | Path,
+    given: Mapping[str, float],
+    model: str | Path,
+    blaze_dir: str | Path | None,
+) -> tuple[Emulator, Prepared, dict[str, float]]:
+    from harpsstar.infer.predict import predictor
+
+    ready = predictor(model)
+    prepared = prepare(spectrum, ready.bank, blaze_dir=blaze_dir)
+    (found,) = ready.infer([prepared])
+    if isinstance(found, Exception):
+        raise found
+    values = [*found.estimate.labels[0].tolist(), *found.estimate.nuisances[0].tolist()]
+    names = [*NAMES, *(label.name for label in NUISANCES)]
+    star = {name: value for name, value in zip(names, values, strict=True) if name in GIVEN}
+    if any(name in given for name in NAMES):
+        star = _by_relations({name: star[name] for name in NAMES} | dict(given))
+    return ready.emulator, prepared, star
+
+
+def _by_relations(given: Mapping[str, float]) -> dict[str, float]:
+    """Complete a star of which at least the labels are known."""
+    teff, logg, m_h = (torch.tensor(given[name]) for name in NAMES[:3])
+    usual = {
+        "vmic": float(vmic_relation(teff, logg, m_h)),
+        "vmac": float(vmac_relation(teff, logg)),
+        "alpha": float(alpha_relation(m_h)),
+    }
+    return usual | dict(given)
+
+
+def _inside(emulator: Emulator, star: Mapping[str, float]) -> dict[str, float]:
+    """Move what is usual or was predicted of vmic and alpha to what the grid has."""
+    limits = {label.name: (float(axis[0]), float(axis[-1]))
+              for label, axis in zip(AXES[3:], emulator.grid.axes[3:], strict=True)}  # fmt: skip
+    clipped = {name: min(max(star[name], low), high) for name, (low, high) in limits.items()}
+    return dict(star) | clipped
+
+
+@torch.no_grad()
+def compare(
+    prepared: Prepared,
+    emulator: Emulator,
+    star: Mapping[str, float],
+    lines: LineArray,
+    *,
+    threshold: float = 3.0,
+    list_name: str = "",
+) -> Check:
+    """Compare a prepared spectrum with the emulator at the star's labels and nuisances.
+
+    Parameters
+    ----------
+    prepared : Prepared
+    emulator : Emulator
+    star : mapping of str to float
+        Every name of :data:`GIVEN`.
+    lines : ndarray of :data:`LINE_DTYPE`
+    threshold, list_name
+        As in :class:`Check`.
+
+    Raises
+    ------
+    OutsideGridError
+        When there is no such star in the grid.
+    """
+    resolution = prepared.observation.resolution
+    wave = canonical_wavelengths()
+    flux, ivar, model, rv = _fitted(prepared, emulator, star, wave)
+    used = (ivar > 0) & _owned(wave)
+    difference = np.where(used, flux - model, 0.0)
+    sigma = _line_width(star, resolution)
+    residual = _smoothed(difference, used, wave, sigma)
+    known = np.isfinite(residual)
+    scatter = _MAD_TO_SIGMA * float(np.median(abs(residual[known])))
+    stretches = [
+        stretch
+        for row in range(len(wave))
+        for stretch in _stretches(
+            wave[row], difference[row], np.where(used[row], ivar[row], 0.0), residual[row],
+            scatter, threshold,
+        )
+    ]  # fmt: skip
+    named = [_named(stretch, lines, sigma, star) for stretch in stretches]
+    return Check(
+        file=prepared.file,
+        star={name: float(star[name]) for name in GIVEN} | {"rv": prepared.canonical.rv + rv},
+        resolution=resolution,
+        wave=wave,
+        flux=np.where(used, flux, np.nan),
+        model=model,
+        residual=residual,
+        scatter=scatter,
+        threshold=threshold,
+        median=float(np.median(abs(difference[used]))),
+        stretches=tuple(sorted(named, key=lambda stretch: -abs(stretch.width))),
+        list_name=list_name,
+    )
+
+
+def _fitted(
+    prepared: Prepared, emulator: Emulator, star: Mapping[str, float], wave: Array
+) -> tuple[Array, Array, Array, float]:
+    """Observed over continuum, its inverse variance, the model, and what is left of the velocity.
+
+    Continuum and velocity are fitted in turn; pixels that the model gets wrong count less.
+    """
+    raw, raw_ivar = (
+        torch.from_numpy(a)[None] for a in (prepared.canonical.flux, prepared.canonical.ivar)
+    )
+    labels = torch.tensor([[star[name] for name in NAMES]])
+    sampler = emulator.sampler(wave)
+    rv, weight = 0.0, raw_ivar
+    for _ in range(_PASSES):
+        seen = emulator(
+            labels, vmic=star["vmic"], vmac=star["vmac"], alpha=star["alpha"],
+            resolution=prepared.observation.resolution, rv=torch.tensor([rv]),
+        )  # fmt: skip
+        model = sampler(seen)
+        level = continuum.fit_continuum(raw, weight, model)
+        used = (weight > 0) & (level > 0)
+        level = torch.where(used, level, torch.ones(()))
+        flux = torch.where(used, raw / level, torch.zeros(()))
+        ivar = torch.where(used, raw_ivar * level.square(), torch.zeros(()))
+        residual = torch.where(used, flux - model, torch.zeros(()))
+        scatter = _MAD_TO_SIGMA * residual[used].abs().median()
+        # beside the noise the model itself errs, and in some places by far more than usual
+        variance = ivar.clamp_min(1e-12).reciprocal() + scatter.square()
+        normal = used / (variance * (1 + (residual / (_ROBUST * scatter)).square()))
+        weight = normal / level.square()
+        slope = torch.from_numpy(-np.gradient(model[0].numpy(), axis=1) * wave)
+        slope = slope / torch.from_numpy(C_KM_S * np.gradient(wave, axis=1))
+        rv += float((normal * residual * slope).sum() / (normal * slope.square()).sum())
+    seen_flux, seen_ivar, seen_model = (x[0].double().numpy() for x in (flux, ivar, model))
+    return seen_flux, seen_ivar, seen_model, rv
+
+
+def _owned(wave: Array) -> Mask:
+    """Where two orders overlap, each has its half."""
+    edges = 0.5 * (wave[:-1, -1] + wave[1:, 0])
+    low, high = np.append(-np.inf, edges), np.append(edges, np.inf)
+    return np.asarray((wave >= low[:, None]) & (wave < high[:, None]))
+
+
+def _line_width(star: Mapping[str, float], resolution: float) -> float:
+    """Standard deviation of a weak line, km/s: its own, instrument, rotation, macroturbulence."""
+    instrument = C_KM_S / resolution / 2.355
+    parts = (_OWN_WIDTH, instrument, 0.5 * star["vsini"], 0.5 * star["vmac"], star["vmic"] / 1.41)
+    return float(np.sqrt(sum(part**2 for part in parts)))
+
+
+def _smoothed(values: Array, used: Mask, wave: Array, sigma: float) -> Array:
+    """Smooth each order with a Gaussian of `sigma` km/s; nan where too little is usable."""
+    out = np.full(values.shape, np.nan)
+    for row in np.flatnonzero(used.any(axis=1)):
+        step = C_KM_S * np.median(np.diff(wave[row])) / wave[row].mean()
+        total, share = (
+            gaussian_filter1d(part, sigma / step, mode="constant")
+            for part in (np.where(used[row], values[row], 0.0), used[row].astype(float))
+        )
+        good = used[row] & (share > _LEAST_SHARE)
+        out[row, good] = total[good] / share[good]
+    return out
+
+
+def _stretches(
+    wave: Array, difference: Array, ivar: Array, residual: Array, scatter: float, threshold: float
+) -> list[Stretch]:
+    """Stretches of one order, without names.
+
+    A stretch goes on to where the residual falls to the scatter or changes sign, so that its
+    equivalent width holds the flanks too.
+    """
+    width = np.gradient(wave) * 1e3
+    seen = np.nan_to_num(residual)
+    found = []
+    for sign in (1.0, -1.0):
+        runs, _ = label(sign * seen > scatter)
+        for (part,) in find_objects(runs):
+            peak = part.start + int(np.argmax(abs(seen[part])))
+            if abs(seen[peak]) < threshold * scatter:
+                continue
+            used = ivar[part] > 0
+            value = -float(difference[part][used] @ width[part][used])
+            error = float(np.sqrt(np.sum(width[part][used] ** 2 / ivar[part][used])))
+            if abs(value) > _SIGNIFICANT * error:
+                ends = float(wave[part.start]), float(wave[part.stop - 1])
+                found.append(
+                    Stretch(*ends, float(wave[peak]), float(seen[peak]), value, error, _NONE)
+                )
+    return found
+
+
+_NONE: LineArray = np.empty(0, dtype=LINE_DTYPE)
+
+
+def _named(stretch: Stretch, lines: LineArray, sigma: float, star: Mapping[str, float]) -> Stretch:
+    near = lines[abs(lines["wavelength"] - stretch.wavelength) < _REACH]
+    near = linelist.relevant(near, star["teff"])
+    if len(near) == 0:
+        return stretch
+    place = (near["wavelength"] / stretch.wavelength - 1) * C_KM_S / sigma
+    profile = np.exp(-0.5 * place**2) + _DAMPING / (1 + place**2)
+    score = strength(near, star["teff"], star["logg"]) + np.log10(profile)
+    best = np.argsort(-score, kind="stable")[: 1 + _MOST_RIVALS]
+    best = best[score[best] > score[best[0]] - _RIVAL]
+    ends = stretch.low, stretch.high, stretch.wavelength, stretch.residual
+    return Stretch(*ends, stretch.width, stretch.width_err, near[best])
+
+
+def strength(lines: LineArray, teff: float, logg: float) -> Array:
+    """How strong lines are in a star, roughly: to rank them, not to compute with.
+
+    log gf + A(X) - chi 5040/T at T = 0.9 teff, the abundances solar, times the share of atoms in
+    the line's state of ionisation: Saha's equation for a metal of 7.6 eV, with electron pressures
+    of 1.1, 8 and 52 dyn/cm² in dwarfs of 4500, 5772 and 7000 K (Gray 2005, Ch. 9). Molecules have
+    the effective abundances of ``linelist.toml`` in a star of 4000 K, and 6.5 dex less per unit of
+    5040/T: the dissociation energy of C2 and TiO, and that of MgH and CH with the ionisation of
+    their metal or the share that CO takes.
+
+    Parameters
+    ----------
+    lines : ndarray of :data:`LINE_DTYPE`
+    teff, logg : float
+        K, log10 of cm/s².
+
+    Returns
+    -------
+    ndarray
+        (n,) dex.
+    """
+    molecules = linelist.configuration()["solar_abundance_of_molecules"]
+    species = [str(name) for name in lines["species"]]
+    molecular = np.array([name in molecules for name in species], dtype=bool)
+    abundance = np.array([
+        molecules.get(name, linelist.SOLAR.get(name.split()[0], -9.0)) for name in species
+    ])  # fmt: skip
+    theta = 5040.0 / (_LAYER * teff)
+    pressure = 0.9 + (teff - 5772.0) / 1500.0 + 0.4 * (logg - 4.44)
+    ionised = 2.5 * np.log10(_LAYER * teff) - _IONISATION * theta - pressure
+    neutral = np.array([name.endswith(" 1") for name in species], dtype=bool)
+    share = np.where(
+        molecular,
+        -_DISSOCIATION * (5040.0 / (_LAYER * 4000.0) - theta),
+        -np.log10(1 + 10 ** np.where(neutral, ionised, -ionised)),
+    )
+    return np.asarray(lines["log_gf"] + abundance - lines["excitation"] * theta + share)
+
+
+def known_lines(root: Path) -> tuple[LineArray, str]:
+    """Return the calibrated line list, and its SHA-256.
+
+    Parameters
+    ----------
+    root : Path
+        Inputs; without its line lists, the lines of the packaged calibration alone.
+
+    Returns
+    -------
+    lines : ndarray of :data:`LINE_DTYPE`
+    digest : str
+        Empty where the inputs are not at hand.
+    """
+    deltas = linelist.solar_deltas()
+    try:
+        lines = linelist.assemble(root, calibrated=False)
+    except InputsMissingError:
+        return calibrated_lines(deltas, deltas), ""
+    return calibrated_lines(lines, deltas), linelist.digest(linelist.apply_deltas(lines, deltas))
+
+
+def name_of_list(digest: str) -> str:
+    """Say which lines :func:`known_lines` has returned."""
+    return f"line list {digest[:16]}" if digest else "the lines of the calibration alone"
+
+
+def calibrated_lines(lines: npt.NDArray[np.void], deltas: npt.NDArray[np.void]) -> LineArray:
+    """Lines with their calibration, sorted by wavelength.
+
+    Parameters
+    ----------
+    lines : ndarray
+        Uncalibrated, with at least the fields of :data:`LINE_DTYPE` but ``delta_log_gf``.
+    deltas : ndarray of :data:`harpsstar.synth.linelist.DELTA_DTYPE`
+
+    Returns
+    -------
+    ndarray of :data:`LINE_DTYPE`
+    """
+    place = {key: i for i, key in enumerate(linelist._keys(deltas))}
+    row = np.array([place.get(key, -1) for key in linelist._keys(lines)], dtype=int)
+    out = np.empty(len(lines), dtype=LINE_DTYPE)
+    for name in ("species", "excitation", "source", "wavelength", "log_gf"):
+        out[name] = lines[name]
+    there = row >= 0
+    out["delta_log_gf"] = np.nan
+    out["delta_log_gf"][there] = deltas["delta_log_gf"][row[there]]
+    out["log_gf"][there] += deltas["delta_log_gf"][row[there]]
+    out["wavelength"][there] += deltas["delta_wavelength"][row[there]]
+    return out[np.argsort(out["wavelength"], kind="stable")]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a line list holds.
+
+    Attributes
+    ----------
+    n, n_calibrated : int
+        Lines, and how many the calibration on the Sun has moved.
+    digest : str
+        SHA-256 of the calibrated list; empty where its inputs are not at hand.
+    by_source, by_species : dict of str to tuple of int
+        The same two numbers, most lines first.
+    """
+
+    n: int
+    n_calibrated: int
+    digest: str
+    by_source: dict[str, tuple[int, int]]
+    by_species: dict[str, tuple[int, int]]
+
+
+def summarise(root: Path) -> Summary:
+    """Count the lines of the list, by source and by species; see :func:`known_lines`."""
+    lines, digest = known_lines(root)
+    moved = np.isfinite(lines["delta_log_gf"])
+    by_source, by_species = (_counts(lines[field], moved) for field in ("source", "species"))
+    return Summary(len(lines), int(moved.sum()), digest, by_source, by_species)
+
+
+def _counts(values: npt.NDArray[np.str_], moved: Mask) -> dict[str, tuple[int, int]]:
+    calibrated = Counter(values[moved].tolist())
+    return {name: (n, calibrated[name]) for name, n in Counter(values.tolist()).most_common()}
+
+
+#: Columns of :func:`table`: name, unit, format, description.
+COLUMNS = (
+    ("wavelength", "Angstrom", ".3f", "Where the residual is largest, rest wavelength in air"),
+    ("low", "Angstrom", ".3f", "First wavelength of the stretch"),
+    ("high", "Angstrom", ".3f", "Last wavelength of the stretch"),
+    ("residual", "", ".4f", "Observed - model there, smoothed, in units of the continuum"),
+    ("width", "mAngstrom", ".2f", "Equivalent width, observed - model"),
+    ("width_err", "mAngstrom", ".2f", "Its error from photon noise"),
+    ("species", "", "", "Of the line with most opacity there; 1 is neutral; empty for none"),
+    ("line", "Angstrom", ".3f", "Its wavelength in air"),
+    ("excitation", "eV", ".3f", "Its lower level"),
+    ("log_gf", "dex", ".3f", "Its log gf, calibrated"),
+    ("delta_log_gf", "dex", ".3f", "What the calibration on the Sun added; nan for nothing"),
+    ("source", "", "", "Where the line comes from"),
+    ("rivals", "", "", "Other lines of nearly as much opacity"),
+)
+
+
+def table(result: Check) -> Table:
+    """Return the stretches as a table with units and descriptions, and the star as metadata."""
+    from astropy.table import Column, Table
+
+    rows = [_cells(stretch) for stretch in result.stretches]
+    out = Table(meta=provenance("harpsstar synth lines --check") | {
+        "file": Path(result.file).name, "star": result.star, "resolution": result.resolution,
+        "median": result.median, "scatter": result.scatter, "threshold": result.threshold,
+        "lines": result.list_name,
+    })  # fmt: skip
+    for i, (name, unit, form, description) in enumerate(COLUMNS):
+        values = np.array([row[i] for row in rows], dtype=float if form else str)
+        out[name] = Column(values, unit=unit or None, format=form or None, description=description)
+    return out
+
+
+def _cells(stretch: Stretch) -> list[float | str]:
+    numbers = [getattr(stretch, name) for name, *_ in COLUMNS[:6]]
+    if len(stretch.lines) == 0:
+        return [*numbers, "", np.nan, np.nan, np.nan, np.nan, "", ""]
+    best = stretch.lines[0]
+    values = [float(best[n]) for n in ("wavelength", "excitation", "log_gf", "delta_log_gf")]
+    rivals = "; ".join(name_of(line) for line in stretch.lines[1:])
+    return [*numbers, str(best["species"]), *values, str(best["source"]), rivals]
+
+
+def name_of(line: np.void) -> str:
+    """Name a line as spectroscopists do: ``Fe I 5123.72``, ``MgH 5134.20``."""
+    element, _, state = str(line["species"]).partition(" ")
+    numeral = "" if element not in linelist.ELEMENTS else f" {'I' * int(state)}"
+    return f"{element}{numeral} {line['wavelength']:.2f}"
+
+
+def check_table_output(path: Path) -> Path:
+    """Return `path` if a table can probably be written there, before any work is done.
+
+    Raises
+    ------
+    OutputError
+        Another extension, or no such folder.
+    """
+    if path.suffix.lower() != ".ecsv":
+        raise OutputError(f"unknown extension {path.suffix!r}", expected=".ecsv", path=path)
+    if not path.parent.is_dir():
+        raise OutputError(f"the folder {path.parent} does not exist", path=path,
+                          hint="create it first")  # fmt: skip
+    return path
+
+
+def write(result: Check, path: Path) -> None:
+    """Write :func:`table` as ECSV; an existing file is only ever replaced whole."""
+    with replacing(check_table_output(path)) as temporary:
+        table(result).write(temporary, format="ascii.ecsv", overwrite=True)
+
+
+def check_and_write(
+    spectrum: str | Path,
+    root: Path,
+    *,
+    output: Path | None = None,
+    plot: Path | None = None,
+    **options: Any,
+) -> Check:
+    """:func:`check`, then write the table and draw the picture, which are tried before it."""
+    from harpsstar.evaluate.line_plots import check_picture_output, draw
+
+    if output is not None:
+        check_table_output(output)
+    if plot is not None:
+        check_picture_output(plot)
+    result = check(spectrum, root, **options)
+    if output is not None:
+        write(result, output)
+    if plot is not None:
+        draw(result, plot)
+    return result
