@@ -1,7 +1,10 @@
 """Accuracy on fresh synthetic spectra: errors, coverage, and how far from the bound.
 
 Stars are drawn as the model's own recipe draws them, with a seed that no training uses, and pass
-through the whole of inference from a poor first guess.
+through the whole of inference from a poor first guess. Two situations are told apart. ``free``:
+the nuisances are drawn from their priors and solved for, as in every real measurement. ``fixed``:
+they lie on their relations, and with continuum and velocity are known to the measurement, which is
+the situation of Hüttel & Clemmensen (2021). The bound is that of the same situation.
 """
 
 from __future__ import annotations
@@ -9,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
@@ -24,12 +28,12 @@ from harpsstar.evaluate.bound import (
 )
 from harpsstar.infer.calibrate import Trial, trials
 from harpsstar.infer.estimate import Estimator
-from harpsstar.labels import NAMES, TEFF
+from harpsstar.labels import LABELS, NAMES, TEFF
 from harpsstar.nn.zoo import Model
 from harpsstar.spectra.frame import canonical_wavelengths
 from harpsstar.synth.emulator import Emulator
-from harpsstar.train.loop import simulator_for
 from harpsstar.train.recipes import Recipe
+from harpsstar.train.samples import simulator_for
 from harpsstar.train.simulate import Priors, Simulator, Stars
 
 #: Degree of the polynomial of each order's continuum in :mod:`harpsstar.spectra.continuum`.
@@ -37,7 +41,11 @@ CONTINUUM_DEGREE = 4
 #: Stars whose bound is computed by default: it costs more than measuring them.
 N_BOUND = 300
 
+#: Whether the nuisances are on their relations and known, or drawn and solved for.
+Situation: TypeAlias = Literal["fixed", "free"]
+
 _BOOTSTRAPS = 1000
+_DRAWS = 256
 # torch's generator keeps 32 bits; training uses seeds within some thousands of the recipe's own.
 _SEED_RANGE = 2**32
 _AWAY = 2**31
@@ -58,12 +66,14 @@ class LabelAccuracy:
         Mean error.
     coverage_1, coverage_2 : float
         Share of stars within one and two claimed sigmas; 0.683 and 0.954 are right.
-    bound_known, bound_free : float
-        Bayesian Cramér-Rao bound on the mean absolute error of the bound's stars, nuisances known
-        and with the priors of the training. vsini can be better than it: see
-        :func:`harpsstar.evaluate.bound.prior_precision`.
-    ratio_known, ratio_free : float
-        Mean absolute error of the same stars over the bound.
+    bound : float
+        Bayesian Cramér-Rao bound on the mean absolute error of the bound's stars.
+    bound_inside : float
+        What the best estimator reaches in the linear model with that information if it knows the
+        ends of the grid, which the Cramér-Rao bound does not; never larger.
+    ratio, ratio_inside : float
+        Mean absolute error of the same stars over the two. A ratio below 1 to ``bound`` comes from
+        the ends of the grid: the prior is more than the Gaussian of the same variance says.
     """
 
     mae: float
@@ -73,10 +83,10 @@ class LabelAccuracy:
     bias: float
     coverage_1: float
     coverage_2: float
-    bound_known: float
-    bound_free: float
-    ratio_known: float
-    ratio_free: float
+    bound: float
+    bound_inside: float
+    ratio: float
+    ratio_inside: float
 
 
 @dataclass(frozen=True)
@@ -95,6 +105,8 @@ class Accuracy:
         As it was given.
     noise : str
         ``"training"`` (blaze, read noise and masks as the recipe draws them) or ``"white"``.
+    nuisances : str
+        ``"fixed"`` or ``"free"``.
     teff_range : tuple of float
         K.
     labels : dict of str to LabelAccuracy
@@ -107,6 +119,7 @@ class Accuracy:
     n_bound: int
     seed: int
     noise: str
+    nuisances: str
     teff_range: tuple[float, float]
     labels: dict[str, LabelAccuracy]
 
@@ -120,6 +133,7 @@ def accuracy(
     batch: int = 64,
     teff_range: tuple[float, float] | None = None,
     white: bool = False,
+    nuisances: Situation = "free",
     n_bound: int = N_BOUND,
     emulator: Emulator | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -142,6 +156,8 @@ def accuracy(
         Only stars of these temperatures, K.
     white : bool
         Noise that is the same in every pixel and no masks, instead of those of the training.
+    nuisances : {"free", "fixed"}
+        The situation, see above. The calibration of the errors is that of ``free``.
     n_bound : int
         Compute the bound for the first so many stars.
     emulator : Emulator, optional
@@ -157,30 +173,29 @@ def accuracy(
     low, high = teff_range or (TEFF.low, TEFF.high)
     _check(snr, n, n_bound, seed, low, high)
     emulator = Emulator.load() if emulator is None else emulator
-    recipe = _recipe(model, white)
+    recipe = recipe_of(model, white=white, nuisances=nuisances)
     simulator = simulator_for(recipe, emulator, fresh_seed(recipe, seed))
-    estimator = Estimator(model, emulator, canonical_wavelengths())
+    fixed = nuisances == "fixed"
+    estimator = Estimator(model, emulator, canonical_wavelengths(), known=fixed)
+    unknown = KNOWN if fixed else training_nuisances(recipe.priors)
     n_bound = min(n_bound, n)
-    errors, sigmas, known, free = [], [], [], []
-    unknown = training_nuisances(recipe.priors)
+    errors, sigmas, bounds = [], [], []
     done = 0
-    for trial in trials(estimator, simulator, snr, n, batch, _drawer(simulator, low, high)):
+    for trial in trials(estimator, simulator, snr, n, batch, drawer(simulator, low, high)):
         errors.append(trial.error)
         sigmas.append(trial.sigma)
         wanted = max(0, min(len(trial.stars), n_bound - done))
         if wanted:
-            known.append(_bounds(simulator, trial, wanted, KNOWN))
-            free.append(_bounds(simulator, trial, wanted, unknown))
+            bounds.append(_bounds(simulator, trial, wanted, unknown))
         done += len(trial.stars)
         if progress is not None:
             progress(done, n)
     values = _summarise(
-        torch.cat(errors).double(), torch.cat(sigmas).double(),
-        torch.cat(known), torch.cat(free),
-    )  # fmt: skip
+        torch.cat(errors).double(), torch.cat(sigmas).double(), torch.cat(bounds)
+    )
     return Accuracy(
         model.sha256[:8], emulator.metadata.get("sha256", "")[:8], snr, n, n_bound, seed,
-        "white" if white else "training", (low, high), values,
+        "white" if white else "training", nuisances, (low, high), values,
     )  # fmt: skip
 
 
@@ -195,11 +210,12 @@ def fresh_seed(recipe: Recipe, seed: int) -> int:
 def training_nuisances(priors: Priors) -> Nuisances:
     """What inference does not know: what training drew, with the scatter it drew it with.
 
-    vmic and vmac of the training are cut at the grid's limits, which a Gaussian does not know.
+    Nuisances are cut at the ends of their ranges, which a Gaussian does not know.
     """
     return Nuisances(
         vmic=priors.vmic_scatter or None,
         vmac=priors.vmac_scatter or None,
+        alpha=priors.alpha_scatter or None,
         rv=priors.rv_error or None,
         continuum=CONTINUUM_DEGREE,
     )
@@ -221,20 +237,31 @@ def _check(snr: float, n: int, n_bound: int, seed: int, low: float, high: float)
         )
 
 
-def _recipe(model: Model, white: bool) -> Recipe:
+def recipe_of(model: Model, *, white: bool = False, nuisances: Situation = "free") -> Recipe:
+    """The recipe of a model's card, with the noise and the nuisances that are asked for.
+
+    Raises
+    ------
+    ConfigError
+        The card has none.
+    """
     if "recipe" not in model.card:
         raise ConfigError(
             f"the card of the model {model.name!r} has no recipe",
             expected="a model made by `harpsstar train`",
         )
     recipe = from_mapping(Recipe, model.card["recipe"])
-    if not white:
-        return recipe
-    priors = dataclasses.replace(recipe.priors, blaze_share=0.0, masked_share=0.0)
+    priors = recipe.priors
+    if white:
+        priors = dataclasses.replace(priors, blaze_share=0.0, masked_share=0.0)
+    if nuisances == "fixed":
+        priors = dataclasses.replace(
+            priors, vmic_scatter=0.0, vmac_scatter=0.0, alpha_scatter=0.0, rv_error=0.0
+        )
     return dataclasses.replace(recipe, priors=priors)
 
 
-def _drawer(simulator: Simulator, low: float, high: float) -> Callable[[int], Stars]:
+def drawer(simulator: Simulator, low: float, high: float) -> Callable[[int], Stars]:
     """Draw stars of some temperatures, without touching how the others are distributed."""
 
     def draw(n: int) -> Stars:
@@ -243,36 +270,62 @@ def _drawer(simulator: Simulator, low: float, high: float) -> Callable[[int], St
             stars = simulator.draw(4 * n)
             teff = stars.labels[:, 0]
             kept.append(stars[(teff >= low) & (teff <= high)])
-        columns = zip(*((s.labels, s.vmic, s.vmac) for s in kept), strict=True)
-        return Stars(*(torch.cat(column) for column in columns))[:n]
+        return Stars.joined(kept)[:n]
 
     whole = low <= TEFF.low and high >= TEFF.high
     return simulator.draw if whole else draw
 
 
 def _bounds(simulator: Simulator, trial: Trial, n: int, free: Nuisances) -> Tensor:
-    """Bound on the mean absolute error of the first `n` stars of a trial, (n, 4)."""
+    """Bounds on the mean absolute error of the first `n` stars of a trial, (n, 2, 4)."""
+    labels, vmic, vmac, alpha = trial.stars[:n].columns  # type: ignore[index]
     fisher = information(
         simulator.emulator,
         canonical_wavelengths(),
-        trial.stars.labels[:n],
+        labels,
         ivar=trial.exposure.ivar[:n],
-        vmic=trial.stars.vmic[:n],
-        vmac=trial.stars.vmac[:n],
+        vmic=vmic,
+        vmac=vmac,
+        alpha=alpha,
         resolution=simulator.resolution,
         free=free,
+        related=True,
     )
-    return mean_absolute_error(cramer_rao(fisher))
+    gaussian = mean_absolute_error(cramer_rao(fisher))
+    inside = expected_error_inside(simulator.emulator, labels, cramer_rao(fisher, prior=False))
+    return torch.stack([gaussian, torch.minimum(inside, gaussian)], dim=1)
 
 
-def _summarise(
-    error: Tensor, sigma: Tensor, known: Tensor, free: Tensor
-) -> dict[str, LabelAccuracy]:
-    """Statistics of errors and sigmas (n, 4) and bounds (n_bound, 4)."""
+def expected_error_inside(emulator: Emulator, labels: Tensor, covariance: Tensor) -> Tensor:
+    """Mean absolute error (B, 4) of the best estimator, given a flat prior within the grid.
+
+    In the linear model an unlimited measurement scatters about the truth with the covariance
+    (B, 4, 4). Its posterior is that Gaussian, cut at the ends of the grid; the best estimate is
+    the median of what is left, here in one dimension at a time: what the ends of correlated labels
+    would tell beyond that is left out, so that a ratio may still be a little below 1.
+    """
+    generator = torch.Generator().manual_seed(0)
+    normal = torch.randn(_DRAWS, 1, 1, dtype=torch.float64, generator=generator)
+    normal = torch.cat([normal, -normal])
+    sigma = covariance.diagonal(dim1=-2, dim2=-1).sqrt()
+    low = torch.tensor([label.low for label in LABELS], dtype=torch.float64).repeat(len(labels), 1)
+    high = torch.tensor([label.high for label in LABELS], dtype=torch.float64)
+    low[:, 1] = emulator.grid.lowest_logg(labels[:, 0]).double()
+    truth = labels.double()
+    measured = truth + sigma * normal
+    below, above = (torch.special.ndtr((end - measured) / sigma) for end in (low, high))
+    middle = (0.5 * (below + above)).clamp(1e-12, 1 - 1e-12)
+    median = measured + sigma * torch.special.ndtri(middle)
+    return (median.clamp(min=low, max=high.expand_as(low)) - truth).abs().mean(0)
+
+
+def _summarise(error: Tensor, sigma: Tensor, bounds: Tensor) -> dict[str, LabelAccuracy]:
+    """Statistics of errors and sigmas (n, 4) and bounds (n_bound, 2, 4)."""
     size = error.abs()
     low, high = _bootstrap(size)
     pull = size / sigma
-    same = size[: len(known)].mean(0)
+    same = size[: len(bounds)].mean(0)
+    gaussian, inside = bounds.mean(0)
     columns = {
         "mae": size.mean(0),
         "mae_low": low,
@@ -281,10 +334,10 @@ def _summarise(
         "bias": error.mean(0),
         "coverage_1": (pull < 1).double().mean(0),
         "coverage_2": (pull < 2).double().mean(0),
-        "bound_known": known.mean(0),
-        "bound_free": free.mean(0),
-        "ratio_known": same / known.mean(0),
-        "ratio_free": same / free.mean(0),
+        "bound": gaussian,
+        "bound_inside": inside,
+        "ratio": same / gaussian,
+        "ratio_inside": same / inside,
     }
     return {
         name: LabelAccuracy(**{key: float(column[i]) for key, column in columns.items()})

@@ -18,7 +18,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ..labels import LABELS
+from ..infer.parameters import expected_slopes
+from ..labels import LABELS, NUISANCES
 from ..synth.emulator import Emulator, PerSpectrum, Sampler
 
 # Stars at once: bounds the memory of seven derivatives of 32,768 pixels.
@@ -33,9 +34,9 @@ class Nuisances:
 
     Attributes
     ----------
-    vmic, vmac, rv : float, optional
-        Standard deviation of a Gaussian prior, km/s; infinite for none at all, None where the
-        quantity is known.
+    vmic, vmac, alpha, rv : float, optional
+        Standard deviation of a Gaussian prior, km/s or dex; infinite for none at all, None where
+        the quantity is known.
     continuum : int, optional
         Degree of the Legendre polynomial that multiplies each order with free coefficients;
         None where the continuum is known.
@@ -43,21 +44,25 @@ class Nuisances:
 
     vmic: float | None = None
     vmac: float | None = None
+    alpha: float | None = None
     rv: float | None = None
     continuum: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("vmic", "vmac", "rv"):
-            sigma = getattr(self, name)
+        for label in NUISANCES:
+            sigma = getattr(self, label.name)
             if sigma is not None and not sigma > 0:
-                raise ValueError(f"the prior of {name} has a width of {sigma}; expected > 0 km/s")
+                unit = f" {label.unit}".rstrip()
+                raise ValueError(
+                    f"the prior of {label.name} has a width of {sigma}; expected > 0{unit}"
+                )
         if self.continuum is not None and self.continuum < 0:
             raise ValueError(f"continuum of degree {self.continuum}; expected 0 or more")
 
     @property
     def free(self) -> dict[str, float]:
-        """Prior standard deviation of each free velocity, in the order vmic, vmac, rv."""
-        values = {"vmic": self.vmic, "vmac": self.vmac, "rv": self.rv}
+        """Prior standard deviation of each free nuisance, in the order of the labels' module."""
+        values = {label.name: getattr(self, label.name) for label in NUISANCES}
         return {name: sigma for name, sigma in values.items() if sigma is not None}
 
 
@@ -73,8 +78,10 @@ def information(
     ivar: Tensor | float,
     vmic: PerSpectrum,
     vmac: PerSpectrum = 0.0,
+    alpha: PerSpectrum = 0.0,
     resolution: float = 115000.0,
     free: Nuisances = KNOWN,
+    related: bool = False,
 ) -> Tensor:
     """Fisher information of the four labels in a spectrum, nuisances marginalised.
 
@@ -89,12 +96,15 @@ def information(
     ivar : float or Tensor, shape of ``wave``, optionally with B in front
         Inverse variance of the flux over continuum, so SNR^2 for a constant signal-to-noise ratio;
         0 for a pixel that cannot be used.
-    vmic, vmac : float or Tensor of shape (B,)
-        Microturbulence and radial-tangential macroturbulence, km/s.
+    vmic, vmac, alpha : float or Tensor of shape (B,)
+        Microturbulence and radial-tangential macroturbulence, km/s, and [alpha/Fe], dex.
     resolution : float
         Resolving power.
     free : Nuisances
         What is not known.
+    related : bool
+        The nuisances scatter about their relations with the labels (and lie on them where they
+        are known), so that they tell of the labels; otherwise about fixed values.
 
     Returns
     -------
@@ -108,15 +118,15 @@ def information(
         If a star lies outside the grid.
     """
     wave = np.atleast_2d(np.asarray(wave, dtype=np.float64))
-    emulator.check(labels, vmic)
+    emulator.check(labels, vmic, 0.0)
     sampler = emulator.sampler(wave)
     size = len(labels)
     ones = labels.new_ones(size)
     weight = torch.as_tensor(ivar, device=labels.device).double()
     weight = weight.expand(size, *wave.shape) * sampler.covered.reshape(wave.shape)
-    columns = (labels, ones * vmic, ones * vmac, weight)
+    columns = (labels, ones * vmic, ones * vmac, ones * alpha, weight)
     parts = [
-        _information(emulator, sampler, part, resolution, free)
+        _information(emulator, sampler, part, resolution, free, related)
         for part in zip(*(column.split(_STARS_AT_ONCE) for column in columns), strict=True)
     ]
     return torch.cat(parts)
@@ -164,12 +174,13 @@ def mean_absolute_error(covariance: Tensor) -> Tensor:
 def _information(
     emulator: Emulator,
     sampler: Sampler,
-    part: tuple[Tensor, Tensor, Tensor, Tensor],
+    part: tuple[Tensor, ...],
     resolution: float,
     free: Nuisances,
+    related: bool,
 ) -> Tensor:
-    labels, vmic, vmac, weight = part
-    flux, jacobian = _derivatives(emulator, sampler, labels, vmic, vmac, resolution, free)
+    *point, weight = part
+    flux, jacobian = _derivatives(emulator, sampler, tuple(point), resolution, free, related)
     if free.continuum is not None:
         continuum = flux[:, None] * _legendre(sampler.wave, free.continuum)[None].to(flux)
         jacobian = _project_out(jacobian, continuum, weight)
@@ -186,23 +197,25 @@ def _information(
 def _derivatives(
     emulator: Emulator,
     sampler: Sampler,
-    labels: Tensor,
-    vmic: Tensor,
-    vmac: Tensor,
+    point: tuple[Tensor, ...],
     resolution: float,
     free: Nuisances,
+    related: bool,
 ) -> tuple[Tensor, Tensor]:
     """Flux (B, orders, pixels) and its derivatives (B, 4 + free, orders, pixels), in float64."""
     shape = sampler.wave.shape
+    labels = point[0]
+    point = (*point, torch.zeros_like(point[1]))
+    names = ("labels", *(label.name for label in NUISANCES))
 
-    def spectrum(labels: Tensor, vmic: Tensor, vmac: Tensor, rv: Tensor) -> Tensor:
-        flux = emulator(labels, vmic=vmic, vmac=vmac, resolution=resolution, rv=rv, check=False)
+    def spectrum(labels: Tensor, *nuisances: Tensor) -> Tensor:
+        values = dict(zip(names[1:], nuisances, strict=True))
+        flux = emulator(labels, **values, resolution=resolution, check=False)
         return sampler.without_gaps(flux).unflatten(1, shape)
 
-    point = (labels, vmic, vmac, torch.zeros_like(vmic))
-    tangents = [_label_direction(labels, j) for j in range(len(LABELS))]
-    names = ("labels", "vmic", "vmac", "rv")
-    tangents += [{name: torch.ones_like(vmic)} for name in free.free]
+    slopes = expected_slopes(labels) if related else None
+    tangents = [_label_direction(labels, j, slopes) for j in range(len(LABELS))]
+    tangents += [{name: torch.ones_like(point[1])} for name in free.free]
     flux, columns = labels, []
     for tangent in tangents:
         full = tuple(tangent.get(n, torch.zeros_like(x)) for n, x in zip(names, point, strict=True))
@@ -211,10 +224,14 @@ def _derivatives(
     return flux.double(), torch.stack(columns, dim=1)
 
 
-def _label_direction(labels: Tensor, j: int) -> dict[str, Tensor]:
+def _label_direction(labels: Tensor, j: int, slopes: Tensor | None) -> dict[str, Tensor]:
+    """Direction in which label `j` grows, with the nuisances along their relations if given."""
     direction = torch.zeros_like(labels)
     direction[:, j] = 1.0
-    return {"labels": direction}
+    if slopes is None:
+        return {"labels": direction}
+    along = {label.name: slopes[:, i, j] for i, label in enumerate(NUISANCES)}
+    return {"labels": direction} | along
 
 
 def _jvp(

@@ -14,17 +14,23 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from harpsstar.infer.mismatch import load_mismatch
-from harpsstar.infer.refine import goodness, posterior_inside, refine, spectra_at
+from harpsstar.infer import parameters as space
+from harpsstar.infer.mismatch import load_mismatch, load_model_error, systematic
+from harpsstar.infer.posterior import posterior_inside
+from harpsstar.infer.refine import Refined, goodness, refine, without_cosmics
+from harpsstar.infer.slopes import spectra_at
 from harpsstar.labels import LABELS
 from harpsstar.nn.projector import ProjectorNetwork
 from harpsstar.nn.zoo import Model, unscale_labels
 from harpsstar.spectra import continuum
 from harpsstar.synth.emulator import Emulator
-from harpsstar.synth.relations import vmac_relation, vmic_relation
 
 #: Passes of continuum and network.
-N_PASSES = 3
+N_PASSES = 2
+#: Temperatures (K) between which the factors of the calibration are interpolated.
+TEFF_NODES = (3500.0, 5000.0, 6500.0, 9750.0)
+#: Spectra at once: bounds the memory, and keeps the arrays in the processor's cache.
+_AT_ONCE = 32
 
 
 @dataclass(frozen=True)
@@ -37,8 +43,10 @@ class Estimate:
         (B, 4) teff K, logg, m_h, vsini km/s: median of the posterior.
     covariance : Tensor
         (B, 4, 4) from noise alone, calibrated.
+    systematic : Tensor
+        (B, 4, 4) from the error of the models, see :func:`harpsstar.infer.mismatch.systematic`.
     nuisances : Tensor
-        (B, 3) vmic, vmac and remaining rv, km/s.
+        (B, n) in the order of :data:`harpsstar.labels.NUISANCES`; rv is what remains of it.
     rv_err : Tensor
         (B,) error of rv, km/s.
     flux, ivar, model : Tensor
@@ -51,6 +59,7 @@ class Estimate:
 
     labels: Tensor
     covariance: Tensor
+    systematic: Tensor
     nuisances: Tensor
     rv_err: Tensor
     flux: Tensor
@@ -58,6 +67,10 @@ class Estimate:
     model: Tensor
     chi2_red: Tensor
     misfit: Tensor
+
+    def __getitem__(self, rows: slice) -> Estimate:
+        """Return some of the spectra."""
+        return Estimate(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
 
 
 class Estimator:
@@ -71,6 +84,8 @@ class Estimator:
         (8, 4096) air Å.
     mismatch : Tensor, optional
         (8, 4096) relative error of the physics in each pixel; the packaged one by default.
+    known : bool
+        See :func:`harpsstar.infer.refine.refine`.
     """
 
     def __init__(
@@ -79,7 +94,11 @@ class Estimator:
         emulator: Emulator,
         wave: npt.ArrayLike,
         mismatch: Tensor | None = None,
+        *,
+        known: bool = False,
     ) -> None:
+        self.known = known
+        self._model_error = load_model_error()
         self.mismatch = load_mismatch() if mismatch is None else mismatch
         self.model = model
         self.emulator = emulator
@@ -94,15 +113,12 @@ class Estimator:
         return cls(Model("", network, one, torch.tensor([0.0, 1.0]), {}), emulator, wave)
 
     @torch.no_grad()
-    def spectra(self, labels: Tensor, resolution: float) -> Tensor:
+    def spectra(self, labels: Tensor, resolution: float | Tensor) -> Tensor:
         """Emulator spectra (B, 8, 4096) at labels (B, 4), nuisances on their relations."""
-        grid = self.emulator(
-            labels,
-            vmic=vmic_relation(*labels[:, :3].T),
-            vmac=vmac_relation(labels[:, 0], labels[:, 1]),
-            resolution=resolution,
+        parameters = space.inside(
+            self.emulator, torch.cat([labels, space.expected(labels)], dim=1)
         )
-        return self._sampler(grid)
+        return spectra_at(self.emulator, self._sampler, parameters, resolution)
 
     @torch.no_grad()
     def __call__(
@@ -110,10 +126,12 @@ class Estimator:
         flux: Tensor,
         ivar: Tensor,
         start: Tensor,
-        resolution: float,
+        resolution: float | Tensor,
         n_passes: int = N_PASSES,
     ) -> Estimate:
         """Estimate the labels of spectra in the rest frame, continuum still in them.
+
+        The result for a spectrum does not depend on what else is in the batch.
 
         Parameters
         ----------
@@ -121,60 +139,118 @@ class Estimator:
             (B, 8, 4096), ivar 0 where there is no information.
         start : Tensor
             (B, 4) first guess, from the velocity template.
-        resolution : float
-            Resolving power of the spectrograph.
+        resolution : float or Tensor
+            Resolving power of the spectrograph, one or (B,).
         n_passes : int
             Passes of continuum and network.
         """
-        labels = start = self.emulator.grid.nearest(start)
-        for _ in range(n_passes):
-            model = self.spectra(labels, resolution)
-            normal, weight = continuum.normalise(flux, ivar, model)
-            answer = self.model.network(normal, model, weight)
-            labels = self.emulator.grid.nearest(unscale_labels(answer.mean))
-        labels = self._better(flux, ivar, resolution, labels, start)
+        resolution = torch.as_tensor(resolution, dtype=torch.float64).expand(len(flux))
+        columns = (x.split(_AT_ONCE) for x in (flux, ivar, start, resolution))
+        parts = [self._estimate(f, i, s, r, n_passes) for f, i, s, r in zip(*columns, strict=True)]
+        if len(parts) == 1:
+            return parts[0]
+        return Estimate(*(
+            torch.cat([getattr(part, name) for part in parts])
+            for name in Estimate.__dataclass_fields__
+        ))  # fmt: skip
+
+    def _estimate(
+        self, flux: Tensor, ivar: Tensor, start: Tensor, resolution: Tensor, n_passes: int
+    ) -> Estimate:
+        labels, normal, weight = self._pointed(flux, ivar, start, resolution, n_passes)
+        if self.known:
+            normal, weight = flux, ivar
         best = refine(
-            self.emulator, self._sampler, flux, ivar, labels, resolution, self.mismatch
-        )
-        model = spectra_at(self.emulator, self._sampler, best.parameters, resolution)
-        normal, weight = continuum.normalise(flux, ivar, model)
-        chi2_red, misfit = goodness(normal, model, weight)
+            self.emulator, self._sampler, normal, weight, labels, resolution, self.mismatch,
+            known=self.known,
+        )  # fmt: skip
+        chi2_red, misfit = goodness(best.flux, best.model, best.ivar)
         labels, covariance = posterior_inside(self.emulator, best)
-        covariance = self._calibrated(covariance, weight)
-        n = len(LABELS)
+        covariance = self._calibrated(labels, covariance, best.ivar)
+        rv = space.PARAMETER_NAMES.index("rv")
         return Estimate(
             labels=labels,
             covariance=covariance,
-            nuisances=best.parameters[:, n:],
-            rv_err=best.covariance[:, -1, -1].sqrt(),
-            flux=normal,
-            ivar=weight,
-            model=model,
+            systematic=systematic(_physical(best), misfit, self._model_error),
+            nuisances=best.parameters[:, space.N_LABELS :],
+            rv_err=best.covariance[:, rv, rv].sqrt().float(),
+            flux=best.flux,
+            ivar=best.ivar,
+            model=best.model,
             chi2_red=chi2_red,
             misfit=misfit,
         )
 
-    def _better(
-        self, flux: Tensor, ivar: Tensor, resolution: float, first: Tensor, second: Tensor
-    ) -> Tensor:
-        """Of two sets of labels (B, 4), the one whose spectrum is nearer, spectrum by spectrum.
+    def _pointed(
+        self, flux: Tensor, ivar: Tensor, start: Tensor, resolution: Tensor, n_passes: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Labels where least squares begin, and the spectra divided by the continuum for them.
 
-        A network that meets a spectrum unlike its training can answer anything.
+        A network that meets a spectrum unlike its training can answer anything, so it has to
+        bring the model nearer to the spectrum than the velocity template was. What looks like
+        a cosmic ray to the model of a wrong star is given back in the end.
         """
-        distance = []
-        for labels in (first, second):
+        labels, given = self.emulator.grid.nearest(start), ivar
+        nearest = (labels, flux, ivar)
+        least = torch.full((len(flux),), torch.inf)
+        for _ in range(n_passes):
             model = self.spectra(labels, resolution)
             normal, weight = continuum.normalise(flux, ivar, model)
-            chi2_red, misfit = goodness(normal, model, weight)
-            distance.append(misfit + 1e-6 * chi2_red)
-        return torch.where((distance[0] <= distance[1])[:, None], first, second)
+            distance = _distance(normal, model, weight)
+            answer = self.model.network(normal, model, weight)
+            nearer = distance <= least
+            least = torch.where(nearer, distance, least)
+            nearest = _chosen(nearer, (labels, normal, weight), nearest)
+            labels = self.emulator.grid.nearest(unscale_labels(answer.mean))
+            # a hit bends the continuum of its order and confuses the network
+            ivar = torch.where(without_cosmics(normal, weight, model) > 0, ivar, torch.zeros(()))
+        labels, normal, weight = _chosen(nearer, (labels, normal, weight), nearest)
+        hit = (ivar != given).flatten(1).any(1)
+        if bool(hit.any()):
+            model = self.spectra(labels[hit], resolution[hit])
+            normal[hit], weight[hit] = continuum.normalise(flux[hit], given[hit], model)
+        return labels, normal, weight
 
-    def _calibrated(self, covariance: Tensor, ivar: Tensor) -> Tensor:
-        """Multiply errors by the factors found on held-out spectra, at each spectrum's SNR."""
-        log_snr = -self.model.network.projector.log_noise(ivar)
-        nodes, table = self.model.log_snr, self.model.scale
-        place = torch.searchsorted(nodes, log_snr).clamp(1, len(nodes) - 1)
-        low, high = nodes[place - 1], nodes[place]
-        share = ((log_snr - low) / (high - low)).clamp(0, 1)[:, None]
-        scale = table[place - 1] * (1 - share) + table[place] * share
+    def _calibrated(self, labels: Tensor, covariance: Tensor, ivar: Tensor) -> Tensor:
+        """Multiply errors by the factors found on held-out spectra, at this SNR and teff."""
+        log_snr = -self.model.network.log_noise(ivar)
+        table = self.model.scale if self.model.scale.ndim == 3 else self.model.scale[:, None]
+        nodes = torch.tensor(TEFF_NODES) if table.shape[1] > 1 else torch.zeros(1)
+        by_snr, by_teff = hats(self.model.log_snr, log_snr), hats(nodes, labels[:, 0])
+        scale = torch.einsum("bs,bt,stl->bl", by_snr, by_teff, table)
         return covariance * scale[:, :, None] * scale[:, None, :]
+
+
+def _physical(best: Refined) -> Tensor:
+    """Labels' part of ``spurious``, (B, 4, 4), in physical units."""
+    n, vsini = space.N_LABELS, space.PARAMETER_NAMES.index("vsini")
+    scale = torch.ones(len(best.parameters), n)
+    scale[:, vsini] = space.stretch(best.parameters[:, vsini].clamp_min(1.0))
+    return best.spurious[:, :n, :n].float() * scale[:, :, None] * scale[:, None, :]
+
+
+def _distance(flux: Tensor, model: Tensor, ivar: Tensor) -> Tensor:
+    chi2_red, misfit = goodness(flux, model, ivar, stride=4)
+    return misfit + 1e-6 * chi2_red
+
+
+def _chosen(
+    which: Tensor, one: tuple[Tensor, ...], other: tuple[Tensor, ...]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Labels and spectra of `one` where `which` (B,) is true, else of `other`."""
+    labels, flux, ivar = (
+        torch.where(which.reshape(-1, *(1,) * (a.ndim - 1)), a, b)
+        for a, b in zip(one, other, strict=True)
+    )
+    return labels, flux, ivar
+
+
+def hats(nodes: Tensor, x: Tensor) -> Tensor:
+    """Weights (B, n) of n increasing nodes in linear interpolation, constant beyond the ends."""
+    if len(nodes) == 1:
+        return torch.ones(len(x), 1)
+    place = torch.searchsorted(nodes, x.contiguous()).clamp(1, len(nodes) - 1)
+    share = ((x - nodes[place - 1]) / (nodes[place] - nodes[place - 1])).clamp(0, 1)
+    weights = torch.zeros(len(x), len(nodes))
+    weights.scatter_(1, (place - 1)[:, None], (1 - share)[:, None])
+    return weights.scatter_(1, place[:, None], share[:, None])

@@ -7,11 +7,13 @@ own labels therefore says which pixels of a cool star to trust.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -30,15 +32,22 @@ from harpsstar.spectra.velocity import measure_velocity
 from harpsstar.synth.emulator import Emulator
 
 FILE = "mismatch.safetensors"
+#: Error of the physics that no residual shows, 1 sigma: K, dex, dex, km/s. Typical differences of
+#: full-likelihood fits of FGK stars from their reference values.
+FLOOR = (70.0, 0.10, 0.09, 1.5)
 #: The Sun: IAU nominal teff and logg (Prsa et al. 2016), zero by definition, and 1.8 km/s
-#: (Pavlenko et al. 2012); vmic 1.0 and vmac 3.2 km/s (Doyle et al. 2014).
+#: (Pavlenko et al. 2012); vmic as the calibration of the line list found it, vmac 3.21 km/s (Doyle
+#: et al. 2014).
 SUN_LABELS = (5772.0, 4.438, 0.0, 1.8)
-SUN_VMIC, SUN_VMAC = 1.0, 3.2
+SUN_VMIC, SUN_VMAC = 0.87, 3.21
 #: Pixels over which the residual is smoothed: a line is known by its core and wings together.
 _SMOOTHING = 2.0
 #: Relative to the median: no pixel is trusted more than this.
 _FLOOR = 0.3
 _ITERATIONS = 4
+_MAD_TO_SIGMA = 1.4826
+#: Pixels of the longest correlation that is summed.
+_REACH = 30
 
 
 @cache
@@ -48,6 +57,64 @@ def load_mismatch() -> Tensor:
     if not path.is_file():
         return torch.ones(len(ROWS), N_PIXELS)
     return load_file(str(path))["mismatch"].float()
+
+
+@dataclass(frozen=True)
+class ModelError:
+    """How wrong the models of a star are, learnt with the pattern.
+
+    Attributes
+    ----------
+    level : float
+        Median absolute residual of the star that the pattern was learnt on, in units of the
+        continuum.
+    correlation : float
+        Pixels over which a residual is the same: the sum of its autocorrelation.
+    source : str
+        The spectrum.
+    """
+
+    level: float
+    correlation: float
+    source: str
+
+
+@cache
+def load_model_error() -> ModelError | None:
+    """Return what was learnt with the packaged pattern; None where the package has no such file."""
+    path = resources.files("harpsstar.data").joinpath(FILE)
+    if not path.is_file():
+        return None
+    with safe_open(str(path), framework="pt") as file:
+        metadata = file.metadata() or {}
+    if "level" not in metadata:
+        return None
+    return ModelError(
+        float(metadata["level"]), float(metadata["correlation"]), metadata.get("source", "")
+    )
+
+
+def systematic(spurious: Tensor, misfit: Tensor, error: ModelError | None) -> Tensor:
+    """Covariance (B, 4, 4) of the labels from the error of the models, on top of :data:`FLOOR`.
+
+    Residuals of the size that the star itself shows, but no smaller than those of the star that
+    the pattern was learnt on, go through the information of this star: where few lines tell the
+    labels apart, or where the model fits worse, they cost more.
+
+    Parameters
+    ----------
+    spurious : Tensor
+        (B, 4, 4) of :class:`harpsstar.infer.refine.Refined`, in physical units.
+    misfit : Tensor
+        (B,) scatter beyond the noise, units of the continuum.
+    error : ModelError, optional
+        Only the floor without.
+    """
+    floor = torch.diag(torch.tensor(FLOOR).square()).expand_as(spurious)
+    if error is None:
+        return floor
+    size = torch.maximum(misfit, torch.full_like(misfit, _MAD_TO_SIGMA * error.level))
+    return floor + error.correlation * size.square()[:, None, None] * spurious
 
 
 def learn_mismatch(
@@ -87,8 +154,8 @@ def _learn(
     labels: tuple[float, ...],
     vmic: float,
     vmac: float,
-) -> tuple[Tensor, float]:
-    """Pattern, and the median absolute residual in units of the continuum."""
+) -> tuple[Tensor, ModelError]:
+    """Pattern, and size and correlation of the residual."""
     flux, ivar = (torch.from_numpy(a)[None] for a in (canonical.flux, canonical.ivar))
     sampler = emulator.sampler(canonical_wavelengths())
     grid = emulator(torch.tensor([labels]), vmic=vmic, vmac=vmac, resolution=resolution)
@@ -105,7 +172,20 @@ def _learn(
         median = smooth[used].median()
         pattern = torch.where(used, smooth / median, torch.ones(())).clamp_min(_FLOOR)
         weight = torch.where(used, pattern.square().reciprocal(), torch.zeros(()))
-    return pattern[0], level
+    scaled = torch.where(used, residual / pattern, torch.zeros(())).clamp(-5 * level, 5 * level)
+    return pattern[0], ModelError(level, _correlation(scaled[0], used[0]), "")
+
+
+def _correlation(residual: Tensor, used: Tensor) -> float:
+    """Sum of the autocorrelation of residuals (orders, pixels), until it first vanishes."""
+    total, power = 1.0, residual.square().sum() / used.sum()
+    for lag in range(1, _REACH + 1):
+        both = (used[:, lag:] & used[:, :-lag]).sum()
+        value = float((residual[:, lag:] * residual[:, :-lag]).sum() / both / power)
+        if value <= 0:
+            break
+        total += 2 * value
+    return total
 
 
 def _smoothed(values: Tensor) -> Tensor:
@@ -118,9 +198,12 @@ def _smoothed(values: Tensor) -> Tensor:
     return smooth.reshape(values.shape)
 
 
-def save_mismatch(pattern: Tensor, path: Path, source: str) -> None:
-    """Write a pattern, saying which spectrum it was learnt from."""
-    write_tensors({"mismatch": pattern.half()}, path, {"source": source})
+def save_mismatch(pattern: Tensor, path: Path, error: ModelError) -> None:
+    """Write a pattern and what was learnt with it, saying from which spectrum."""
+    facts = {
+        "source": error.source, "level": repr(error.level), "correlation": repr(error.correlation)
+    }  # fmt: skip
+    write_tensors({"mismatch": pattern.half()}, path, facts)
 
 
 def learn_from_file(spectrum: Path, output: Path) -> float:
@@ -136,6 +219,6 @@ def learn_from_file(spectrum: Path, output: Path) -> float:
     pixels = pixels_from(read_spectrum)
     canonical = to_canonical(pixels, measure_velocity(pixels, emulator).rv)
     resolution = read_spectrum.meta["observation"].resolution
-    pattern, level = _learn(canonical, emulator, resolution, SUN_LABELS, SUN_VMIC, SUN_VMAC)
-    save_mismatch(pattern, output, Path(spectrum).name)
-    return level
+    pattern, error = _learn(canonical, emulator, resolution, SUN_LABELS, SUN_VMIC, SUN_VMAC)
+    save_mismatch(pattern, output, replace(error, source=Path(spectrum).name))
+    return error.level

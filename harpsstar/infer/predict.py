@@ -2,63 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from specutils import Spectrum, SpectrumCollection
 
-from harpsstar.errors import CoverageError, HarpsstarError, ModelError
+from harpsstar.errors import CoverageError, ModelError
 from harpsstar.infer import quality
-from harpsstar.infer.estimate import N_PASSES, Estimate, Estimator
-from harpsstar.io import Observation, read
+from harpsstar.infer.estimate import Estimate, Estimator
+from harpsstar.infer.mismatch import FLOOR
+from harpsstar.infer.prepare import Prepared, Source, attempt, failed_row, prepare
 from harpsstar.io.results import Row, provenance, to_table
-from harpsstar.labels import NAMES
+from harpsstar.labels import NAMES, NUISANCES, RV
 from harpsstar.nn import zoo
 from harpsstar.spectra.continuum import LEAST_SHARE
-from harpsstar.spectra.frame import (
-    Canonical,
-    Pixels,
-    canonical_wavelengths,
-    pixels_from,
-    to_canonical,
-)
-from harpsstar.spectra.noise import clip_cosmics, snr_per_pixel
-from harpsstar.spectra.velocity import Velocity, measure_velocity
+from harpsstar.spectra.frame import canonical_wavelengths
+from harpsstar.spectra.noise import snr_per_pixel
+from harpsstar.spectra.velocity import Bank, bank_of
 from harpsstar.synth.emulator import Emulator
 
 if TYPE_CHECKING:
     from astropy.table import QTable
 
-Source: TypeAlias = str | Path | Spectrum | SpectrumCollection
-
-#: Systematic error of the physics: K, dex, dex, km/s. See ``docs/explanation/errors.md``.
-MODEL_ERROR = np.array([70.0, 0.10, 0.09, 1.5])
-#: km/s; the spectrum is not resampled for a smaller correction of its velocity.
-RV_TOLERANCE = 0.05
-_UNKNOWN = Observation(
-    file="", target="", instrument="", product="", bjd=np.nan, berv=np.nan, snr=np.nan,
-    snr_orders=(), rv_header=np.nan, rv_header_err=np.nan, blaze="none", resolution=115000.0,
-)  # fmt: skip
+#: The part of the error of the physics that is the same for every star: K, dex, dex, km/s.
+MODEL_ERROR = np.array(FLOOR)
+#: Spectra inferred together by :func:`predict_rows`.
+BATCH = 16
+_RV = NUISANCES.index(RV)
 
 
 @dataclass(frozen=True)
 class Measurement:
     """Everything that came out of one spectrum.
 
-    ``rv`` and ``rv_err`` in km/s; ``estimate`` holds one spectrum (B = 1); ``canonical`` is the
+    ``rv`` and ``rv_err`` in km/s; ``estimate`` holds one spectrum (B = 1); ``prepared`` is the
     spectrum that the estimate saw; ``snr`` per extracted pixel.
     """
 
     rv: float
     rv_err: float
     snr: float
-    velocity: Velocity
-    canonical: Canonical
+    prepared: Prepared
     estimate: Estimate
     flags: quality.Flag
 
@@ -90,6 +82,11 @@ class Predictor:
             )
         self.estimator = Estimator(self.model, self.emulator, canonical_wavelengths())
 
+    @property
+    def bank(self) -> Bank:
+        """Templates for :func:`harpsstar.infer.prepare.prepare`; a worker process needs no more."""
+        return bank_of(self.emulator)
+
     def measure(self, spectrum: Spectrum | SpectrumCollection) -> Measurement:
         """Measure one spectrum.
 
@@ -103,81 +100,130 @@ class Predictor:
         CoverageError
             When it has too few usable pixels in 5025–5393 Å.
         """
-        seen = _observation(spectrum)
-        pixels = pixels_from(spectrum)
-        velocity = measure_velocity(pixels, self.emulator)
-        start = torch.tensor([velocity.labels], dtype=torch.float32)
-        canonical = to_canonical(pixels, velocity.rv)
-        estimate = self._estimate(canonical, start, seen.resolution)
+        (result,) = self.infer([prepare(spectrum, self.bank)])
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    def rows(
+        self,
+        spectra: Sequence[Source],
+        files: Sequence[str] | None = None,
+        *,
+        blaze_dir: str | Path | None = None,
+    ) -> list[Row]:
+        """Measure spectra together; one that fails gets a failed row and costs no other its row.
+
+        Parameters
+        ----------
+        spectra : sequence of path, Spectrum or SpectrumCollection
+            One row each, in order.
+        files : sequence of str, optional
+            What the rows call them.
+        blaze_dir : path, optional
+            Folder with blaze files.
+        """
+        names = [""] * len(spectra) if files is None else files
+        return self.rows_of([
+            attempt(source, self.bank, blaze_dir=blaze_dir, file=name or None)
+            for source, name in zip(spectra, names, strict=True)
+        ])  # fmt: skip
+
+    def rows_of(self, prepared: Sequence[Prepared | Row]) -> list[Row]:
+        """Rows of what :func:`harpsstar.infer.prepare.attempt` has made, in order."""
+        good = [item for item in prepared if isinstance(item, Prepared)]
+        results = iter(self.infer(good))
+        return [
+            self._row(item, next(results)) if isinstance(item, Prepared) else item
+            for item in prepared
+        ]
+
+    def infer(self, prepared: Sequence[Prepared]) -> list[Measurement | Exception]:
+        """Measure prepared spectra together, each as if it were alone.
+
+        Returns
+        -------
+        list of Measurement or Exception
+            In order; an exception where a spectrum cannot be measured.
+        """
+        if not prepared:
+            return []
+        try:
+            estimate = self._estimate(prepared)
+        except Exception as error:  # noqa: BLE001  one spectrum must not cost the others theirs
+            if len(prepared) == 1:
+                return [error]
+            return [result for item in prepared for result in self.infer([item])]
+        return [
+            self._measurement(item, estimate[i : i + 1]) for i, item in enumerate(prepared)
+        ]
+
+    def _estimate(self, prepared: Sequence[Prepared]) -> Estimate:
+        flux, ivar = (
+            torch.from_numpy(np.stack([getattr(item.canonical, name) for item in prepared]))
+            for name in ("flux", "ivar")
+        )
+        start = torch.tensor([item.velocity.labels for item in prepared], dtype=torch.float32)
+        resolution = torch.tensor([item.observation.resolution for item in prepared])
+        return self.estimator(flux, ivar, start, resolution)
+
+    def _measurement(self, item: Prepared, estimate: Estimate) -> Measurement | Exception:
         if not bool((estimate.ivar > 0).any()):
-            raise CoverageError(
+            return CoverageError(
                 "no order has enough usable pixels",
                 expected=f"one of the eight with at least {LEAST_SHARE:.0%} of its pixels",
                 hint="look at its mask: saturation, cosmics, quality",
             )
-        rv = velocity.rv + float(estimate.nuisances[0, 2])
-        canonical = self._without_cosmics(canonical, estimate)
-        if abs(rv - velocity.rv) > RV_TOLERANCE:
-            canonical = self._shifted(pixels, canonical, rv)
-        estimate = self._estimate(canonical, estimate.labels, seen.resolution, n_passes=1)
-        rv = canonical.rv + float(estimate.nuisances[0, 2])
-        snr = seen.snr
+        snr = item.observation.snr
         if not np.isfinite(snr):
             snr = snr_per_pixel(estimate.flux[0].numpy(), estimate.ivar[0].numpy())
-        flags = quality.assess(self._evidence(seen, velocity, estimate, snr))
-        return Measurement(rv, float(estimate.rv_err), snr, velocity, canonical, estimate, flags)
+        rv = item.canonical.rv + float(estimate.nuisances[0, _RV])
+        flags = quality.assess(self._evidence(item, estimate, snr))
+        return Measurement(rv, float(estimate.rv_err), snr, item, estimate, flags)
 
-    def _estimate(
-        self, canonical: Canonical, start: torch.Tensor, resolution: float, n_passes: int = N_PASSES
-    ) -> Estimate:
-        flux, ivar = (torch.from_numpy(a)[None] for a in (canonical.flux, canonical.ivar))
-        return self.estimator(flux, ivar, start, resolution, n_passes)
-
-    @staticmethod
-    def _without_cosmics(canonical: Canonical, estimate: Estimate) -> Canonical:
-        kept, _ = clip_cosmics(
-            estimate.flux[0].numpy(), estimate.ivar[0].numpy(), estimate.model[0].numpy()
-        )
-        return Canonical(canonical.flux, np.where(kept > 0, canonical.ivar, 0), canonical.rv)
-
-    @staticmethod
-    def _shifted(pixels: Pixels, cleaned: Canonical, rv: float) -> Canonical:
-        """Resample to a better velocity, keeping the pixels that were taken out."""
-        fresh = to_canonical(pixels, rv)
-        return Canonical(fresh.flux, np.where(cleaned.ivar > 0, fresh.ivar, 0), rv)
-
-    def _evidence(
-        self, seen: Observation, velocity: Velocity, estimate: Estimate, snr: float
-    ) -> quality.Evidence:
-        labels = estimate.labels[0].double().numpy()
+    def _evidence(self, item: Prepared, estimate: Estimate, snr: float) -> quality.Evidence:
         return quality.Evidence(
-            labels=labels,
+            labels=estimate.labels[0].double().numpy(),
             sigma=estimate.covariance[0].diagonal().sqrt().double().numpy(),
             lowest_logg=float(self.emulator.grid.lowest_logg(estimate.labels[:, 0])),
-            resolution=seen.resolution,
+            resolution=item.observation.resolution,
             misfit=float(estimate.misfit),
             snr=snr,
-            significance=velocity.significance,
-            peak_ratio=velocity.peak_ratio,
+            significance=item.velocity.significance,
+            peak_ratio=item.velocity.peak_ratio,
             order_share=(estimate.ivar[0] > 0).double().mean(-1).numpy(),
-            blaze=seen.blaze,
-            saturated=any("saturated" in note for note in seen.notes),
+            blaze=item.observation.blaze,
+            emission=quality.emission_share(
+                estimate.flux[0].numpy(), self._whole_ivar(item, estimate)
+            ),
+            saturated=any("saturated" in note for note in item.observation.notes),
         )
 
-    def row(self, spectrum: Spectrum | SpectrumCollection, file: str = "") -> Row:
-        """Measure one spectrum and return its row; see :meth:`measure`."""
-        seen = _observation(spectrum)
-        result = self.measure(spectrum)
+    @staticmethod
+    def _whole_ivar(item: Prepared, estimate: Estimate) -> npt.NDArray[np.float32]:
+        """Inverse variance of the normalised flux, with the pixels taken for cosmic rays."""
+        kept = estimate.ivar[0].numpy()
+        level = np.where(kept > 0, kept, np.nan)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # an order without any pixel
+            typical = np.nan_to_num(np.nanmedian(level, axis=1, keepdims=True))
+        lost = (item.canonical.ivar > 0) & (kept == 0)
+        return np.where(lost, typical, kept).astype(np.float32)
+
+    def _row(self, item: Prepared, result: Measurement | Exception) -> Row:
+        if isinstance(result, Exception):
+            return failed_row(item.file, result)
+        seen = item.observation
         labels = result.estimate.labels[0].double().numpy()
         noise = result.estimate.covariance[0].double().numpy()
-        total = noise + np.diag(MODEL_ERROR**2)
+        total = noise + result.estimate.systematic[0].double().numpy()
         values: dict[str, Any] = {}
         for i, name in enumerate(NAMES):
             values[name] = float(labels[i])
             values[f"{name}_err"] = float(np.sqrt(total[i, i]))
             values[f"{name}_err_noise"] = float(np.sqrt(noise[i, i]))
         return Row(
-            file=file or seen.file,
+            file=item.file,
             target=seen.target,
             instrument=seen.instrument,
             product=seen.product,
@@ -196,11 +242,6 @@ class Predictor:
         )
 
 
-def _observation(spectrum: Spectrum | SpectrumCollection) -> Observation:
-    found = (spectrum.meta or {}).get("observation")
-    return found if isinstance(found, Observation) else _UNKNOWN
-
-
 @lru_cache(maxsize=2)
 def predictor(model: str | Path = "default") -> Predictor:
     """Return a :class:`Predictor`, made once per model."""
@@ -213,7 +254,7 @@ def predict_rows(
     model: str | Path | None = None,
     blaze_dir: str | Path | None = None,
 ) -> Iterator[Row]:
-    """Measure spectra one after the other; a bad one becomes a row with a reason.
+    """Measure spectra in small batches; a bad one becomes a row with a reason.
 
     Parameters
     ----------
@@ -234,16 +275,14 @@ def predict_rows(
         Before the first row, when the model cannot be used.
     """
     ready = predictor(model or "default")
-    for source in sources:
-        named = isinstance(source, str | Path)
-        file = str(source) if named else ""
-        try:
-            spectrum = read(source, blaze_dir=blaze_dir) if named else source
-            yield ready.row(spectrum, file)
-        except HarpsstarError as error:
-            yield Row.failed(file, error)
-        except Exception as error:  # noqa: BLE001  another file's row must not be lost
-            yield Row.failed(file, f"unexpected {type(error).__name__}: {error}; please report it")
+    for batch in _batched(sources):
+        yield from ready.rows(batch, blaze_dir=blaze_dir)
+
+
+def _batched(sources: Iterable[Source]) -> Iterator[list[Source]]:
+    iterator = iter(sources)
+    while batch := list(islice(iterator, BATCH)):
+        yield batch
 
 
 def predict(

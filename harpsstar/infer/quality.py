@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,8 @@ class Flag(enum.IntFlag):
     BLAZE_ESTIMATED = 64
     VSINI_UPPER_LIMIT = 128
     SATURATED = 256
+    EMISSION = 512
+    LARGE_ERROR = 1024
 
 
 #: Flag to (what raises it, what to do).
@@ -47,8 +50,8 @@ MEANING: dict[Flag, tuple[str, str]] = {
         "look at the spectrum; a hot star or noise alone gives this",
     ),
     Flag.DOUBLE_LINED: (
-        "a second correlation peak of at least 60 % of the first's height",
-        "a double-lined binary or moonlight: do not use the labels",
+        "a second correlation peak of at least 45 % of the first's height",
+        "a double-lined binary, a companion or moonlight: do not use the labels",
     ),
     Flag.MISSING_ORDER: (
         "at least one of the eight orders has less than a quarter of its pixels",
@@ -66,15 +69,31 @@ MEANING: dict[Flag, tuple[str, str]] = {
         "pixels above the detector's linear range were masked",
         "nothing, unless there are many",
     ),
+    Flag.EMISSION: (
+        "more than 0.3 % of the pixels lie in features, six pixels wide or more, that stand at "
+        "least 6 % and 3 sigma above the continuum",
+        "emission lines or a wrong continuum: do not use the labels",
+    ),
+    Flag.LARGE_ERROR: (
+        "the noise alone leaves a label uncertain by more than an eighth of its range "
+        "(vsini excepted)",
+        "treat the labels as a guess; combine exposures",
+    ),
 }
 
 #: Flags that make a row ``flagged``; the others inform and leave it ``ok``.
-SERIOUS = Flag.POOR_FIT | Flag.GRID_EDGE | Flag.LOW_SNR | Flag.BAD_VELOCITY | Flag.DOUBLE_LINED
+SERIOUS = (
+    Flag.POOR_FIT | Flag.GRID_EDGE | Flag.LOW_SNR | Flag.BAD_VELOCITY | Flag.DOUBLE_LINED
+    | Flag.EMISSION | Flag.LARGE_ERROR
+)  # fmt: skip
 
+_EMISSION_HEIGHT, _EMISSION_SIGMA, _EMISSION_WIDTH = 0.06, 3.0, 6
 MAX_MISFIT = 0.04
 MIN_SNR = 5.0
 MIN_SIGNIFICANCE = 25.0
-MAX_PEAK_RATIO = 0.6
+MAX_PEAK_RATIO = 0.45
+MAX_EMISSION = 0.003
+MAX_ERROR_SHARE = 0.125
 MIN_ORDER_SHARE = 0.25
 EDGE_SHARE = 0.01
 
@@ -99,6 +118,7 @@ class Evidence:
     order_share: npt.NDArray[np.float64]
     blaze: str
     saturated: bool
+    emission: float = 0.0
 
 
 def near_edge(evidence: Evidence) -> bool:
@@ -110,6 +130,29 @@ def near_edge(evidence: Evidence) -> bool:
         if not lowest <= value <= label.high - margin:
             return True
     return False
+
+
+def _is_uncertain(evidence: Evidence) -> bool:
+    shares = [
+        float(sigma) / (label.high - label.low)
+        for sigma, label in zip(evidence.sigma, LABELS, strict=True) if label.name != "vsini"
+    ]
+    return not max(shares) <= MAX_ERROR_SHARE
+
+
+def emission_share(flux: npt.NDArray[Any], ivar: npt.NDArray[Any]) -> float:
+    """Share of pixels in broad features above the continuum, see :data:`MEANING`.
+
+    Parameters
+    ----------
+    flux, ivar : ndarray (orders, pixels)
+        Normalised; ``ivar`` is 0 where nothing was measured (not where an outlier was found).
+    """
+    used = ivar > 0
+    noise = 1.0 / np.sqrt(np.where(used, ivar, 1.0))
+    high = used & (flux > 1.0 + np.maximum(_EMISSION_HEIGHT, _EMISSION_SIGMA * noise))
+    windows = np.lib.stride_tricks.sliding_window_view(high, _EMISSION_WIDTH, axis=1)
+    return float(windows.all(axis=-1).sum() * _EMISSION_WIDTH / max(int(used.sum()), 1))
 
 
 def assess(evidence: Evidence) -> Flag:
@@ -126,6 +169,8 @@ def assess(evidence: Evidence) -> Flag:
         Flag.BLAZE_ESTIMATED: evidence.blaze == "estimated",
         Flag.VSINI_UPPER_LIMIT: unresolved,
         Flag.SATURATED: evidence.saturated,
+        Flag.EMISSION: not evidence.emission <= MAX_EMISSION,
+        Flag.LARGE_ERROR: _is_uncertain(evidence),
     }
     total = Flag(0)
     for flag, is_raised in raised.items():

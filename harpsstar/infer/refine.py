@@ -1,45 +1,58 @@
 """Gauss–Newton steps on the emulator, from where the network points.
 
 The network finds the neighbourhood; the least-squares solution there has the smallest variance
-that the photons allow. Microturbulence, macroturbulence, velocity and the continuum of every order
-are solved for together with the labels and marginalised.
+that the photons allow. The nuisances and the continuum of every order are solved for together with
+the labels and marginalised.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from harpsstar.labels import LABELS, VMAC, VMIC
-from harpsstar.spectra import continuum
+from harpsstar.infer import parameters as space
+from harpsstar.infer.slopes import slopes_at, spectra_at
+from harpsstar.labels import LABELS
+from harpsstar.spectra.noise import clip_cosmics
 from harpsstar.synth.emulator import Emulator, Sampler
-from harpsstar.synth.relations import (
-    VMAC_SCATTER,
-    VMIC_SCATTER,
-    vmac_relation,
-    vmic_relation,
-)
 
-#: Steps of the derivatives: teff K, logg, m_h, vsini, vmic, vmac, rv km/s.
-_STEPS = (15.0, 0.03, 0.02, 0.3, 0.05, 0.3, 0.05)
-#: Largest change in one iteration.
-_LARGEST = (500.0, 0.6, 0.4, 4.0, 0.5, 2.0, 0.5)
-#: Prior standard deviation of rv about the velocity already removed, km/s.
-_RV_SCATTER = 1.0
-#: km/s; the spectrum is even in vsini and vmac, so derivatives are taken no nearer to zero.
-_SLOWEST = 0.7
+#: Largest change in one iteration, in working coordinates.
+_LARGEST = {
+    "teff": 500.0, "logg": 0.6, "m_h": 0.4, "vsini": 4.0,
+    "vmic": 0.5, "vmac": 2.0, "alpha": 0.2, "rv": 0.5,
+}  # fmt: skip
+#: Derivatives are taken again when the parameters have moved by more than this share of that.
+_STALE = 0.1
 #: Pixels further from the model than this many sigmas count less (Cauchy weights).
 _ROBUST = 4.0
-_N = len(LABELS)
+#: Degree of the continuum's polynomial in the exponent, as in :mod:`harpsstar.spectra.continuum`.
 _DEGREE = 4
-_MAX_STEPS = 6
-_DRAWS, _FEWEST_DRAWS = 512, 20
+#: Steps are this much longer than the weights say: lines of equal weight turn with the residual,
+#: and for Gaussian noise the curvature of the robust loss is smaller by so much.
+_LONGER = 1.1
+_MAX_STEPS = 8
+#: Relative to the trace: sums in single precision know no better. It damps, and does not shift.
+_RIDGE = 2e-6
+#: Largest change of the logarithm of the continuum in one step.
+_BEND = 0.5
+#: Share of the nuisances' scatter that is left where they are known.
+_KNOWN = 1e-3
+#: Last change, in sigmas, below which the weights of the pixels, but for outliers, are final.
+_FAR = 0.2
+#: Scatter beyond the noise, in units of it, that is not a chance of so many pixels.
+_SIGNIFICANT = 0.25
+#: Largest change, in sigmas, after which no further step is taken.
+_CONVERGED = 0.01
+#: Spectra at once: the arrays of that many stay in the processor's cache.
+_AT_ONCE = 4
+#: Every so many pixels are looked at where only a median is wanted.
+_STRIDE = 2
 #: Median absolute deviation to standard deviation of a normal distribution.
 _MAD_TO_SIGMA = 1.4826
-#: Largest change, in sigmas, after which no further step is taken.
-_CONVERGED = 0.1
 
 
 @dataclass(frozen=True)
@@ -49,17 +62,54 @@ class Refined:
     Attributes
     ----------
     parameters : Tensor
-        (B, 7) teff, logg, m_h, vsini, vmic, vmac, rv in the units of :mod:`harpsstar.labels`,
+        (B, P) in the order of :data:`harpsstar.infer.parameters.PARAMETERS`, physical units,
         inside the grid; rv is what is left of the velocity already removed.
     peak : Tensor
-        (B, 7) the same, where least squares without the limits of the grid would go.
+        (B, P) working coordinates, where least squares without limits would go.
     covariance : Tensor
-        (B, 7, 7) of all parameters, continuum marginalised.
+        (B, P, P) of the working coordinates, continuum marginalised, float64.
+    flux, ivar : Tensor
+        (B, orders, pixels) divided by the continuum; ``ivar`` is 0 where a cosmic ray was found.
+    model : Tensor
+        (B, orders, pixels) the emulator at ``parameters``.
+    spurious : Tensor
+        (B, P, P) covariance of the working coordinates that an error of the model with the
+        standard deviation `mismatch` in each pixel, independent from pixel to pixel, would cause.
     """
 
     parameters: Tensor
     peak: Tensor
     covariance: Tensor
+    flux: Tensor
+    ivar: Tensor
+    model: Tensor
+    spurious: Tensor
+
+
+@dataclass(frozen=True)
+class _State:
+    """Spectra on their way: where they are (``at``), and the derivatives taken at ``origin``."""
+
+    flux: Tensor
+    ivar: Tensor
+    at: Tensor
+    origin: Tensor
+    model: Tensor
+    slopes: Tensor
+    misfit: Tensor
+
+    def __getitem__(self, rows: Tensor | slice) -> _State:
+        return _State(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What is the same for all spectra and steps."""
+
+    emulator: Emulator
+    sampler: Sampler
+    mismatch: Tensor
+    known: bool
 
 
 @torch.no_grad()
@@ -69,8 +119,10 @@ def refine(
     flux: Tensor,
     ivar: Tensor,
     labels: Tensor,
-    resolution: float,
+    resolution: float | Tensor,
     mismatch: Tensor,
+    *,
+    known: bool = False,
 ) -> Refined:
     """Improve labels by weighted, robust least squares.
 
@@ -79,14 +131,17 @@ def refine(
     emulator, sampler
         The emulator, and its sampler of the (8, 4096) canonical wavelengths.
     flux, ivar : Tensor
-        (B, 8, 4096) in the rest frame, continuum still in it.
+        (B, 8, 4096) in the rest frame, divided by nearly the right continuum.
     labels : Tensor
         (B, 4) where to start.
-    resolution : float
-        Resolving power.
+    resolution : float or Tensor
+        Resolving power, one or (B,).
     mismatch : Tensor
         (8, 4096) where the emulator is known to be wrong, and how much relative to its median:
         see :mod:`harpsstar.infer.mismatch`.
+    known : bool
+        The continuum is 1, the velocity 0 and every nuisance on its relation: for comparison with
+        methods that take this for granted.
 
     Returns
     -------
@@ -94,170 +149,229 @@ def refine(
 
     Notes
     -----
-    Priors: vmic and vmac about their relations, rv about zero, labels flat within the grid. The
-    continuum is projected out of the derivatives order by order, which leaves the normal equations
-    of the other parameters as they are in the joint fit. The robust misfit of the model beyond the
-    noise, times `mismatch`, is added to the noise in quadrature, and single pixels far from the
-    model count less, so that a missing line does not decide.
+    Priors: those of :mod:`harpsstar.infer.parameters` for the nuisances, flat within the grid for
+    the labels. The continuum of an order is multiplied by exp(polynomial), solved for jointly with
+    the parameters. Derivatives are taken at the start, after the first step, and again only after a
+    long way: near the solution they hardly change, and what does, the residual, is exact. The
+    robust misfit of the model beyond the noise, times `mismatch`, is added to the noise in
+    quadrature, and single pixels far from the model count less, so that a missing line does not
+    decide.
     """
-    parameters = torch.cat([labels, _expected(labels)], dim=1)
-    limit = torch.tensor(_LARGEST)
-    peak = parameters.clone()
-    covariance = parameters.new_zeros(*parameters.shape, parameters.shape[1])
-    # each spectrum stops by itself, so that its result does not depend on its batch
-    moving = torch.arange(len(labels))
-    for _ in range(_MAX_STEPS):
-        at = parameters[moving]
-        normal, gradient = _normal_equations(
-            emulator, sampler, flux[moving], ivar[moving], at, resolution, mismatch
-        )
-        inverse = torch.linalg.inv(normal)
-        step = (inverse @ gradient.unsqueeze(-1)).squeeze(-1).float()
-        peak[moving] = at + step.clamp(-limit, limit)
-        covariance[moving] = inverse.float()
-        parameters[moving] = _inside(emulator, peak[moving])
-        sigma = inverse.diagonal(dim1=-2, dim2=-1).sqrt().float()
-        change = ((parameters[moving] - at).abs() / sigma).amax(1)
-        moving = moving[change >= _CONVERGED]
-        if len(moving) == 0:
-            break
-    return Refined(parameters, peak, covariance)
-
-
-def _expected(labels: Tensor) -> Tensor:
-    """(B, 3) vmic, vmac and rv before the spectrum is seen."""
-    teff, logg, m_h, _ = labels.T
-    return torch.stack(
-        [vmic_relation(teff, logg, m_h), vmac_relation(teff, logg), torch.zeros_like(teff)], dim=1
-    )
-
-
-def _inside(emulator: Emulator, parameters: Tensor) -> Tensor:
-    labels, vmic, vmac, rv = parameters.split([_N, 1, 1, 1], dim=1)
-    return torch.cat(
-        [emulator.grid.nearest(labels), vmic.clamp(VMIC.low, VMIC.high),
-         vmac.clamp(VMAC.low, VMAC.high), rv], dim=1,
+    task = _Task(emulator, sampler, mismatch, known)
+    at = torch.cat([labels, space.expected(labels)], dim=1)
+    at = space.inside(emulator, at)
+    model, slopes = slopes_at(emulator, sampler, at, resolution)
+    state = _State(flux, ivar, at, at, model, slopes, torch.zeros(len(labels)))
+    done = Refined(
+        at.clone(), space.to_working(at), torch.zeros(*at.shape, at.shape[1]).double(),
+        flux.clone(), ivar.clone(), model.clone(), torch.zeros(*at.shape, at.shape[1]).double(),
     )  # fmt: skip
+    moving = torch.arange(len(labels))
+    resolutions = torch.as_tensor(resolution).expand(len(labels))
+    change = torch.full((len(labels),), torch.inf)
+    for iteration in range(_MAX_STEPS):
+        # each spectrum stops by itself, so that its result does not depend on its batch
+        misfit = torch.where(change > _FAR, _misfit(state), state.misfit)
+        state = replace(state, misfit=misfit)
+        stale = _STALE if iteration else 0.0
+        state, step = _stepped(task, state, resolutions[moving], stale)
+        if iteration == 0:
+            state = replace(state, ivar=without_cosmics(state.flux, state.ivar, state.model))
+        _store(done, moving, state, step)
+        going = step.change >= _CONVERGED
+        ending = ~going | (iteration == _MAX_STEPS - 1)
+        if bool(ending.any()):
+            done.spurious[moving[ending]] = _spurious(
+                state[ending], step.covariance[ending], step.slope[ending], task
+            )
+        if not bool(going.any()):
+            break
+        change = step.change[going]
+        if not bool(going.all()):
+            moving, state = moving[going], state[going]
+    return done
 
 
-def spectra_at(
-    emulator: Emulator, sampler: Sampler, parameters: Tensor, resolution: float
-) -> Tensor:
-    """Spectra (B, *sampler.shape) at parameters (B, 7), as :class:`Refined` orders them."""
-    grid = emulator(
-        parameters[:, :_N],
-        vmic=parameters[:, _N],
-        vmac=parameters[:, _N + 1],
-        rv=parameters[:, _N + 2],
-        resolution=resolution,
-        check=False,
-    )
-    return sampler(grid)
+@dataclass(frozen=True)
+class _Step:
+    peak: Tensor
+    covariance: Tensor
+    change: Tensor
+    slope: Tensor
 
 
-def _derivatives(
-    emulator: Emulator, sampler: Sampler, parameters: Tensor, resolution: float
-) -> tuple[Tensor, Tensor]:
-    """Model (B, 8, 4096) and derivatives (B, 7, 8, 4096) by forward differences."""
-    steps = torch.tensor(_STEPS)
-    n = len(steps)
-    away = parameters.clone()
-    for column in (_N - 1, _N + 1):
-        away[:, column] = away[:, column].clamp_min(_SLOWEST)
-    shifted = away[:, None] + torch.diag(steps)
-    stacked = torch.cat([parameters[:, None], away[:, None], shifted], dim=1)
-    spectra = spectra_at(emulator, sampler, stacked.flatten(0, 1), resolution)
-    spectra = spectra.unflatten(0, (len(parameters), n + 2))
-    return spectra[:, 0], (spectra[:, 2:] - spectra[:, 1:2]) / steps[:, None, None]
+def _store(done: Refined, rows: Tensor, state: _State, step: _Step) -> None:
+    done.parameters[rows] = state.at
+    done.peak[rows] = step.peak
+    done.covariance[rows] = step.covariance
+    done.flux[rows] = state.flux
+    done.ivar[rows] = state.ivar
+    done.model[rows] = state.model
+
+
+def _stepped(
+    task: _Task, state: _State, resolution: Tensor, stale: float
+) -> tuple[_State, _Step]:
+    """One step: new parameters, continuum and model, and derivatives where they are stale."""
+    emulator, sampler = task.emulator, task.sampler
+    inner, pull, offset, slope = _normal_equations(state, task)
+    precision, prior_pull = _priors(state.at, _KNOWN if task.known else 1.0)
+    covariance = torch.linalg.inv(inner + precision)
+    wanted = _LONGER * (covariance @ (pull + prior_pull).unsqueeze(-1)).squeeze(-1)
+    limit = torch.tensor([_LARGEST[name] for name in space.PARAMETER_NAMES]).double()
+    here = space.to_working(state.at)
+    peak = here + wanted.clamp(-limit, limit).float()
+    at = space.inside(emulator, space.from_working(peak))
+    moved = space.to_working(at) - here
+    change = (moved.abs() / covariance.diagonal(dim1=-2, dim2=-1).sqrt()).amax(1)
+    continuum = _LONGER * offset - (slope @ moved.double()[:, None, :, None]).squeeze(-1)
+    flux, ivar = _divided(state.flux, state.ivar, continuum)
+    origin, slopes = state.origin, state.slopes
+    far = ((space.to_working(at) - space.to_working(origin)).abs() >= stale * limit).any(1)
+    model = torch.empty_like(state.model)
+    if bool(far.any()):
+        model[far], fresh = slopes_at(emulator, sampler, at[far], resolution[far])
+        origin, slopes = origin.clone(), slopes.clone()
+        origin[far], slopes[far] = at[far], fresh
+    # a small step needs no new spectrum: the derivatives tell it
+    small = ~far & (change < _CONVERGED)
+    if bool(small.any()):
+        along = (moved[small][:, None, None] @ slopes[small]).squeeze(2)
+        model[small] = state.model[small] + along
+    new = ~far & ~small
+    if bool(new.any()):
+        model[new] = spectra_at(emulator, sampler, at[new], resolution[new])
+    moved_on = _State(flux, ivar, at, origin, model, slopes, state.misfit)
+    return moved_on, _Step(peak, covariance, change, slope)
 
 
 def _normal_equations(
-    emulator: Emulator,
-    sampler: Sampler,
-    flux: Tensor,
-    ivar: Tensor,
-    parameters: Tensor,
-    resolution: float,
-    mismatch: Tensor,
-) -> tuple[Tensor, Tensor]:
-    """(B, 7, 7) normal matrix with priors and (B, 7) gradient, in float64."""
-    model, slopes = _derivatives(emulator, sampler, parameters, resolution)
-    normal_flux, weight = continuum.normalise(flux, ivar, model)
-    residual = torch.where(weight > 0, normal_flux - model, torch.zeros(()))
-    misfit = goodness(normal_flux, model, weight)[1]
-    variance = weight.clamp_min(1e-12).reciprocal() + (misfit[:, None, None] * mismatch).square()
-    weight = torch.where(weight > 0, 1 / variance, torch.zeros(()))
-    weight = weight / (1 + residual.square() * weight / _ROBUST**2)
-    columns = torch.cat([slopes, residual[:, None]], dim=1)
-    x = torch.linspace(-1, 1, model.shape[-1])
-    basis = model[:, None] * torch.stack([x**k for k in range(_DEGREE + 1)])[:, None]
-    weighted = columns * weight[:, None]
-    inner = torch.einsum("biop,bjop->bij", weighted, columns).double()
-    cross = torch.einsum("biop,bkop->boik", weighted, basis).double()
-    own = torch.einsum("bkop,blop->bokl", basis * weight[:, None], basis).double()
-    trace = own.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None]
-    own = own + torch.eye(_DEGREE + 1) * torch.where(trace > 0, 1e-8 * trace, 1.0)
-    taken = cross @ torch.linalg.solve(own, cross.mT)
-    inner = inner - taken.sum(1)
-    n = len(_STEPS)
-    precision, pull = _priors(parameters)
-    return inner[:, :n, :n] + torch.diag(precision), inner[:, :n, n] + pull
+    state: _State, task: _Task
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Sums over pixels, continuum taken out, in float64.
 
-
-def _priors(parameters: Tensor) -> tuple[Tensor, Tensor]:
-    """Precision (7,) and gradient (B, 7) of the priors."""
-    spans = torch.tensor([label.high - label.low for label in LABELS], dtype=torch.float64)
-    widths = torch.tensor([VMIC_SCATTER, VMAC_SCATTER, _RV_SCATTER], dtype=torch.float64)
-    precision = torch.cat([12 / spans**2, widths**-2])
-    pull = torch.zeros(len(parameters), len(precision), dtype=torch.float64)
-    pull[:, _N:] = (_expected(parameters[:, :_N]) - parameters[:, _N:]) * precision[_N:]
-    return precision, pull
-
-
-def posterior_inside(emulator: Emulator, best: Refined) -> tuple[Tensor, Tensor]:
-    """Median (B, 4) and covariance (B, 4, 4) of the labels, given that they lie in the grid.
-
-    The Gaussian of least squares, cut at the limits of the grid (flat prior inside), by averaging
-    draws that fall inside; the draws are the same for every spectrum, so that results repeat.
-    Where next to none does, the star is outside and the nearest point of the grid stands in.
+    Returns
+    -------
+    inner : Tensor
+        (B, P, P) information about the parameters.
+    pull : Tensor
+        (B, P) its right-hand side.
+    offset, slope : Tensor
+        (B, 8, K) and (B, 8, K, P): the polynomial of each order's continuum is offset minus
+        slope times the step of the parameters.
     """
-    n_labels = len(LABELS)
-    generator = torch.Generator().manual_seed(0)
-    normal = torch.randn(_DRAWS, n_labels, generator=generator)
-    normal = torch.cat([normal, -normal])
-    labels, covariance = [], []
-    for centre, nearest, matrix in zip(
-        best.peak[:, :n_labels], best.parameters[:, :n_labels],
-        best.covariance[:, :n_labels, :n_labels], strict=True,
-    ):  # fmt: skip
-        scale = matrix.diagonal().sqrt()
-        factor = torch.linalg.cholesky(matrix / scale[:, None] / scale)
-        draws = centre + (normal @ factor.mT) * scale
-        inside = draws[(emulator.grid.nearest(draws) == draws).all(1)]
-        if len(inside) < _FEWEST_DRAWS:
-            labels.append(nearest)
-            covariance.append(matrix)
-        elif len(inside) == len(draws):
-            labels.append(centre)
-            covariance.append(matrix)
-        else:
-            labels.append(inside.median(0).values)
-            covariance.append(torch.cov(inside.T))
-    return torch.stack(labels), torch.stack(covariance)
+    starts = range(0, len(state.at), _AT_ONCE)
+    gram = torch.cat([_sums(state[i : i + _AT_ONCE], task.mismatch) for i in starts]).double()
+    n = space.N_PARAMETERS
+    own, cross = gram[..., n + 1 :, n + 1 :], gram[..., n + 1 :, : n + 1]
+    trace = own.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None]
+    own = own + torch.eye(_DEGREE + 1) * torch.where(trace > 0, _RIDGE * trace, 1.0)
+    taken = torch.linalg.solve(own, cross)
+    if task.known:
+        taken = torch.zeros_like(taken)
+    inner = (gram[..., : n + 1, : n + 1] - cross.mT @ taken).sum(1)
+    return inner[:, :n, :n], inner[:, :n, n], taken[..., n], taken[..., :n]
 
 
-def goodness(flux: Tensor, model: Tensor, ivar: Tensor) -> tuple[Tensor, Tensor]:
+def _misfit(state: _State) -> Tensor:
+    """Scatter of the spectra about their models beyond the noise, as far as it is significant."""
+    misfit = goodness(state.flux, state.model, state.ivar, stride=_STRIDE)[1]
+    used = state.ivar > 0
+    noise = (used.flatten(1).sum(1) / state.ivar.flatten(1).sum(1).clamp_min(1e-12)).sqrt()
+    return torch.where(misfit > _SIGNIFICANT * noise, misfit, torch.zeros(()))
+
+
+def _weighed(state: _State, mismatch: Tensor) -> tuple[Tensor, Tensor]:
+    """Residual and square root of the weight of each pixel, (B, orders, pixels)."""
+    used = state.ivar > 0
+    residual = torch.where(used, state.flux - state.model, torch.zeros(()))
+    variance = state.ivar.clamp_min(1e-12).reciprocal()
+    variance += (state.misfit[:, None, None] * mismatch).square()
+    # Cauchy: 1 / (variance (1 + residual² / (variance robust²)))
+    return residual, torch.where(used, (variance + residual.square() / _ROBUST**2).rsqrt(), 0.0)
+
+
+def _spurious(state: _State, covariance: Tensor, slope: Tensor, task: _Task) -> Tensor:
+    """H⁻¹ Jᵀ W S W J H⁻¹ (B, P, P), S = diag(mismatch²), continuum taken out of J."""
+    parts = []
+    for i in range(0, len(state.at), _AT_ONCE):
+        rows = slice(i, i + _AT_ONCE)
+        one = state[rows]
+        root = _weighed(one, task.mismatch)[1]
+        bent = slope[rows].mT.float() @ _basis(root.shape[-1])
+        columns = one.slopes - bent * one.model[:, :, None]
+        columns *= (root.square() * task.mismatch)[:, :, None]
+        parts.append((columns @ columns.mT).sum(1).double())
+    return covariance @ torch.cat(parts) @ covariance
+
+
+def _sums(state: _State, mismatch: Tensor) -> Tensor:
+    """Products (B, 8, P + 1 + K, P + 1 + K) of slopes, residual and continuum, weighted."""
+    residual, root = _weighed(state, mismatch)
+    root = root[:, :, None]
+    n = space.N_PARAMETERS
+    size, orders, _, pixels = state.slopes.shape
+    columns = torch.empty(size, orders, n + 2 + _DEGREE, pixels)
+    torch.mul(state.slopes, root, out=columns[:, :, :n])
+    torch.mul(residual[:, :, None], root, out=columns[:, :, n : n + 1])
+    torch.mul(_basis(pixels), root * state.model[:, :, None], out=columns[:, :, n + 1 :])
+    return columns @ columns.mT
+
+
+@cache
+def _basis(n_pixels: int) -> Tensor:
+    """(K, pixels) Legendre polynomials along an order."""
+    x = np.linspace(-1, 1, n_pixels)
+    return torch.from_numpy(np.polynomial.legendre.legvander(x, _DEGREE).T).float()
+
+
+def _divided(flux: Tensor, ivar: Tensor, coefficients: Tensor) -> tuple[Tensor, Tensor]:
+    """Divide by exp(polynomial) of coefficients (B, 8, K)."""
+    continuum = (coefficients.float() @ _basis(flux.shape[-1])).clamp(-_BEND, _BEND).exp()
+    return flux / continuum, ivar * continuum.square()
+
+
+def without_cosmics(flux: Tensor, ivar: Tensor, model: Tensor) -> Tensor:
+    """Inverse variance without the pixels that :func:`clip_cosmics` finds, (B, 8, 4096)."""
+    rows = [x.flatten(0, 1).numpy() for x in (flux, ivar, model)]
+    return torch.from_numpy(clip_cosmics(rows[0], rows[1], rows[2])[0]).reshape(flux.shape)
+
+
+def _priors(parameters: Tensor, tightness: float) -> tuple[Tensor, Tensor]:
+    """Precision (B, P, P) and gradient (B, P) of the priors.
+
+    A nuisance scatters about a relation of the labels, so that it tells of them, too.
+    """
+    n = space.N_LABELS
+    labels, nuisances = parameters[:, :n], parameters[:, n:]
+    spans = torch.tensor([label.high - label.low for label in LABELS], dtype=torch.float64)
+    away = torch.cat([
+        -space.expected_slopes(labels).double(),
+        torch.eye(nuisances.shape[1]).double().expand(len(labels), -1, -1),
+    ], dim=2)  # fmt: skip
+    weighted = away / (space.scatter() * tightness).square()[:, None]
+    precision = away.mT @ weighted
+    precision[:, range(n), range(n)] += 12 / spans**2
+    residual = (nuisances - space.expected(labels)).double()
+    return precision, -(weighted.mT @ residual[:, :, None]).squeeze(2)
+
+
+def goodness(
+    flux: Tensor, model: Tensor, ivar: Tensor, *, stride: int = 1
+) -> tuple[Tensor, Tensor]:
     """Reduced chi-squared and misfit beyond the noise, each (B,), of (B, 8, 4096) spectra.
 
     The misfit is robust: the median of |flux − model| in units of each pixel's own noise, made
-    consistent with a normal distribution, of which 1 is subtracted in quadrature.
+    consistent with a normal distribution, of which 1 is subtracted in quadrature. With a `stride`
+    only every so many pixels are looked at.
     """
+    flux, model, ivar = (x[..., ::stride] for x in (flux, model, ivar))
     used = ivar > 0
     n = used.flatten(1).sum(1).clamp_min(1)
-    residual = torch.where(used, flux - model, torch.zeros(()))
-    chi2_red = (residual.square() * ivar).flatten(1).sum(1) / n
+    pulls = torch.where(used, (flux - model) * ivar.sqrt(), torch.zeros(()))
+    chi2_red = pulls.square().flatten(1).sum(1) / n
     hole = torch.full((), torch.nan)
-    noise = torch.where(used, ivar.clamp_min(1e-12).rsqrt(), hole).flatten(1).nanmedian(1).values
-    pull = torch.where(used, residual.abs() * ivar.sqrt(), hole).flatten(1).nanmedian(1).values
+    noise = torch.where(used, ivar, hole).flatten(1).nanmedian(1).values.clamp_min(1e-12).rsqrt()
+    pull = torch.where(used, pulls.abs(), hole).flatten(1).nanmedian(1).values
     misfit = noise * ((_MAD_TO_SIGMA * pull).square() - 1).clamp_min(0).sqrt()
     return chi2_red, misfit.nan_to_num(0.0)

@@ -95,14 +95,20 @@ def clip_cosmics(
         Pixels above the threshold (without neighbours).
     """
     usable = ivar > 0
-    noise = np.where(usable, 1.0 / np.sqrt(np.where(usable, ivar, 1.0)), np.inf)
+    with np.errstate(divide="ignore"):
+        noise = 1.0 / np.sqrt(ivar)
     residual = np.where(usable, flux - model, 0.0)
+    # What is no outlier of its row by the smallest threshold there can be is none.
+    rows = np.flatnonzero((residual > sigma * noise).any(axis=1))
     outlier = np.zeros(flux.shape, dtype=bool)
-    for row in np.flatnonzero(usable.any(axis=1)):
-        r, s = residual[row][usable[row]], noise[row][usable[row]]
+    for row in rows:
+        good = usable[row]
+        r, s = residual[row][good], noise[row][good]
         scatter = MAD_TO_SIGMA * np.median(np.abs(r - np.median(r)))
         excess = np.sqrt(max(scatter**2 - float(np.median(s)) ** 2, 0.0))
         outlier[row] = residual[row] > sigma * np.maximum(noise[row], 3.0 * excess)
+    if not outlier.any():
+        return ivar.copy(), 0
     hit = outlier.copy()
     for shift in range(1, _REACH + 1):
         hit[:, shift:] |= outlier[:, :-shift]

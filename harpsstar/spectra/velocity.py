@@ -38,8 +38,10 @@ ROTATIONS: tuple[float, ...] = (2.0, 6.0, 13.0, 28.0)
 
 _VMAC = 3.0  # km/s, of all templates
 _DECIMATION = 4  # emulator pixels in one pixel of the coarse grid: 2.4 km/s
+_RANK = 40  # principal components of the bank: rms 1e-3 of the continuum is left out
 _ITERATIONS = 8
-_CONVERGED = 1e-3  # km/s
+_CLIPPED = 2  # iterations after which the clipped pixels are final
+_CONVERGED = 3e-3  # km/s
 _LARGEST_STEP = 3.0  # km/s
 _GROUP = 1e-3  # 300 km/s, in log wavelength: pixels whose residuals belong together
 _CLIP = 5.0  # scatters beyond which a pixel does not count in the fine step
@@ -92,26 +94,33 @@ class Velocity:
 
 
 @dataclass(frozen=True)
-class _Bank:
-    """Templates on the emulator's grid, divided by their rough continuum; t is 1 − flux."""
+class Bank:
+    """Templates on the emulator's grid, divided by their rough continuum; t is 1 − flux.
+
+    Plain arrays, so that a process without emulator can measure velocities with it. ``coarse`` and
+    ``shares`` are t and t² on the coarse grid as principal components: their Fourier transforms
+    (2, r, n / decimation / 2 + 1), and each template's share of them (2, k, r).
+    """
 
     log_wave0: float
     log_step: float
     labels: FloatArray  # (k, 4)
     vmic: FloatArray  # (k,)
     templates: npt.NDArray[np.float32]  # (k, n)
-    coarse: npt.NDArray[np.complex64]  # (2, k, n / decimation / 2 + 1): of t and of t²
+    coarse: npt.NDArray[np.complex64]
+    shares: npt.NDArray[np.float32]
 
     @property
     def n_coarse(self) -> int:
+        """Pixels of the coarse grid."""
         return self.templates.shape[1] // _DECIMATION
 
 
-_banks: WeakKeyDictionary[Emulator, _Bank] = WeakKeyDictionary()
+_banks: WeakKeyDictionary[Emulator, Bank] = WeakKeyDictionary()
 
 
 def measure_velocity(
-    pixels: Pixels, emulator: Emulator, *, guess: float | None = None, width: float = 300.0
+    pixels: Pixels, templates: Emulator | Bank, *, guess: float | None = None, width: float = 300.0
 ) -> Velocity:
     """Find the radial velocity, and a first idea of the star.
 
@@ -123,8 +132,8 @@ def measure_velocity(
     ----------
     pixels : Pixels
         From :func:`harpsstar.spectra.frame.pixels_from`; orders or one dimension.
-    emulator : Emulator
-        Its templates are computed at the first call and kept.
+    templates : Bank or Emulator
+        From :func:`bank_of`, which is called with an emulator.
     guess : float, optional
         Centre of the search, km/s; 0 by default.
     width : float
@@ -139,7 +148,7 @@ def measure_velocity(
     CoverageError
         If no usable pixel lies where the templates are valid over the whole search.
     """
-    bank = _bank_of(emulator)
+    bank = templates if isinstance(templates, Bank) else bank_of(templates)
     centre = 0.0 if guess is None else float(guess)
     wave, depth, weight = _depths(pixels, bank, abs(centre) + width)
     lags, gain, power = _coarse_curves(wave, depth, weight, bank, centre, width)
@@ -166,13 +175,14 @@ def measure_velocity(
     )
 
 
-def _bank_of(emulator: Emulator) -> _Bank:
+def bank_of(emulator: Emulator) -> Bank:
+    """Templates of an emulator, computed at the first call and kept."""
     if emulator not in _banks:
         _banks[emulator] = _build_bank(emulator)
     return _banks[emulator]
 
 
-def _build_bank(emulator: Emulator) -> _Bank:
+def _build_bank(emulator: Emulator) -> Bank:
     import torch
 
     stars = np.array(STARS)
@@ -191,23 +201,37 @@ def _build_bank(emulator: Emulator) -> _Bank:
             vmac=torch.full((len(vmics),), _VMAC),
         ).numpy()
         log_wave = emulator.log_wave.numpy()
-    wave = np.broadcast_to(np.exp(log_wave), flux.shape)
-    flux = flux.astype(np.float64)
-    flux /= rough_continuum(Pixels(wave, flux, np.ones_like(flux)))
-    templates = (1.0 - flux).astype(np.float32)
+    # An envelope is smooth: what it needs is one pixel in four.
+    sparse = flux[:, _DECIMATION // 2 :: _DECIMATION].astype(np.float64)
+    wave = np.broadcast_to(np.exp(log_wave[_DECIMATION // 2 :: _DECIMATION]), sparse.shape)
+    envelope = rough_continuum(Pixels(wave, sparse, np.ones_like(sparse)))
+    templates = np.empty_like(flux)
+    for row, (spectrum, level) in enumerate(zip(flux, envelope, strict=True)):
+        templates[row] = 1.0 - spectrum / np.interp(log_wave, np.log(wave[row]), level)
     n = templates.shape[1] // _DECIMATION
     coarse = templates[:, : n * _DECIMATION].reshape(len(templates), n, _DECIMATION).mean(axis=-1)
-    return _Bank(
+    shares, components = zip(*(_compressed(x) for x in (coarse, coarse**2)), strict=True)
+    return Bank(
         log_wave0=float(log_wave[0]),
         log_step=float((log_wave[-1] - log_wave[0]) / (log_wave.size - 1)),
         labels=labels,
         vmic=vmics,
         templates=templates,
-        coarse=rfft(np.stack([coarse, coarse**2]), axis=-1),
+        coarse=rfft(np.stack(components), axis=-1),
+        shares=np.stack(shares),
     )
 
 
-def _depths(pixels: Pixels, bank: _Bank, fastest: float) -> tuple[FloatArray, ...]:
+def _compressed(
+    rows: npt.NDArray[np.float32],
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Shares (k, r) and components (r, n) whose product is nearly `rows` (k, n)."""
+    value, vector = np.linalg.eigh((rows @ rows.T).astype(np.float64))
+    basis = vector[:, -_RANK:].astype(np.float32)
+    return basis, basis.T @ rows
+
+
+def _depths(pixels: Pixels, bank: Bank, fastest: float) -> tuple[FloatArray, ...]:
     """Wavelength (logarithm), line depth and weight of all usable pixels, one-dimensional.
 
     Only pixels at which a template is valid at every searched velocity are used, so that all
@@ -238,7 +262,7 @@ def _coarse_curves(
     log_wave: FloatArray,
     depth: FloatArray,
     weight: FloatArray,
-    bank: _Bank,
+    bank: Bank,
     centre: float,
     width: float,
 ) -> tuple[FloatArray, FloatArray, float]:
@@ -250,7 +274,6 @@ def _coarse_curves(
     depth = depth - (weight @ depth) / total
     data = np.stack([np.bincount(index, weight, n), np.bincount(index, weight * depth, n)]) / total
     f_weight, f_depth = rfft(data.astype(np.float32), axis=-1).conj()
-    t, t2 = bank.coarse
     low, high = (
         round(np.log1p((centre + sign * width) / C_KM_S) / (bank.log_step * _DECIMATION))
         for sign in (-1, 1)
@@ -258,9 +281,11 @@ def _coarse_curves(
     lags = np.arange(low, high + 1)
     # Data at wavelength index i see the template at i − lag.
     take = -lags % n
-    cross = irfft(f_depth * t, n, axis=-1)[:, take].astype(np.float64)
-    mean = irfft(f_weight * t, n, axis=-1)[:, take].astype(np.float64)
-    square = irfft(f_weight * t2, n, axis=-1)[:, take].astype(np.float64)
+    t, t2 = bank.coarse
+    spectra = np.concatenate([f_depth * t, f_weight * t, f_weight * t2])
+    curves = irfft(spectra, n, axis=-1)[:, take].reshape(3, -1, len(take))
+    shares = bank.shares[[0, 0, 1]]
+    cross, mean, square = (shares @ curves).astype(np.float64)
     variance = np.maximum(square - mean**2, 1e-8)
     gain = total * np.maximum(cross, 0.0) ** 2 / variance
     return lags, gain, float(weight @ depth**2)
@@ -295,7 +320,7 @@ def _gauss_newton(
     log_wave: FloatArray,
     depth: FloatArray,
     weight: FloatArray,
-    bank: _Bank,
+    bank: Bank,
     which: int,
     start: float,
 ) -> _Fine:
@@ -309,12 +334,12 @@ def _gauss_newton(
         normal = weighted @ design.T
         solution = np.linalg.lstsq(normal, weighted @ depth, rcond=None)[0]
         residual = depth - solution @ design
-        if iteration < 3:
+        if iteration < _CLIPPED:
             kept = _clipped(residual, weight)
         strength = solution[1] if solution[1] > 0 else np.inf
         step = float(np.clip(solution[2] / strength, -_LARGEST_STEP, _LARGEST_STEP))
         rv += step
-        if iteration >= 3 and abs(step) < _CONVERGED:
+        if iteration >= _CLIPPED and abs(step) < _CONVERGED:
             break
     n_pixels = int(np.count_nonzero(kept))
     chi2_red = float(kept @ residual**2 / max(n_pixels - 3, 1))
@@ -335,7 +360,7 @@ def _clipped(residual: FloatArray, weight: FloatArray) -> FloatArray:
 
 
 def _template_at(
-    log_wave: FloatArray, template: FloatArray, bank: _Bank, rv: float
+    log_wave: FloatArray, template: FloatArray, bank: Bank, rv: float
 ) -> tuple[FloatArray, FloatArray]:
     """Template and its derivative in velocity, per km/s, at observed wavelengths."""
     position = (log_wave - np.log1p(rv / C_KM_S) - bank.log_wave0) / bank.log_step

@@ -6,15 +6,23 @@ missing pixels, then the continuum fitted against a model whose labels are only 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from harpsstar.labels import LABELS
+from harpsstar.labels import ALPHA, LABELS, VMAC, VMIC, Label
 from harpsstar.spectra import continuum
 from harpsstar.synth.emulator import Emulator
-from harpsstar.synth.relations import VMAC_SCATTER, VMIC_SCATTER, vmac_relation, vmic_relation
+from harpsstar.synth.relations import (
+    ALPHA_SCATTER,
+    VMAC_SCATTER,
+    VMIC_SCATTER,
+    alpha_relation,
+    vmac_relation,
+    vmic_relation,
+)
 
 
 @dataclass(frozen=True)
@@ -22,7 +30,8 @@ class Priors:
     """What training spectra are drawn from.
 
     Labels are uniform over the grid's own region. ``snr`` is log-uniform, per pixel, median over
-    the orders. Scatters are Gaussian, in km/s. ``template_error`` are the standard deviations of
+    the orders. Scatters are those of Gaussians about the relations, in km/s and dex, cut at the
+    ends of the ranges. ``template_error`` are the standard deviations of
     the labels of the model that the continuum is fitted against (K, dex, dex, km/s), at SNR 100;
     they grow as 1/SNR.
     """
@@ -30,6 +39,7 @@ class Priors:
     snr: tuple[float, ...] = (5.0, 500.0)
     vmic_scatter: float = VMIC_SCATTER
     vmac_scatter: float = VMAC_SCATTER
+    alpha_scatter: float = ALPHA_SCATTER
     rv_error: float = 0.05
     read_noise: float = 7.0
     blaze_share: float = 0.7
@@ -39,11 +49,19 @@ class Priors:
 
 @dataclass(frozen=True)
 class Stars:
-    """Labels (n, 4) and nuisances (n,) of simulated stars, in physical units."""
+    """Labels (n, 4) and nuisances (n,) of simulated stars, in physical units.
+
+    ``alpha`` is 0 where it is not given.
+    """
 
     labels: Tensor
     vmic: Tensor
     vmac: Tensor
+    alpha: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if self.alpha is None:
+            object.__setattr__(self, "alpha", torch.zeros_like(self.vmic))
 
     def __len__(self) -> int:
         """Return the number of stars."""
@@ -51,7 +69,18 @@ class Stars:
 
     def __getitem__(self, index: slice | Tensor) -> Stars:
         """Return some of the stars."""
-        return Stars(self.labels[index], self.vmic[index], self.vmac[index])
+        return Stars(*(column[index] for column in self.columns))
+
+    @property
+    def columns(self) -> tuple[Tensor, ...]:
+        """All that there is, in the order of the fields."""
+        assert self.alpha is not None
+        return self.labels, self.vmic, self.vmac, self.alpha
+
+    @staticmethod
+    def joined(parts: Sequence[Stars]) -> Stars:
+        """Stars of all parts, in order."""
+        return Stars(*(torch.cat(c) for c in zip(*(p.columns for p in parts), strict=True)))
 
 
 @dataclass(frozen=True)
@@ -75,20 +104,43 @@ def draw_stars(
         trial = torch.stack(
             [_uniform(2 * n, label.low, label.high, generator) for label in LABELS], dim=1
         )
-        teff, logg, m_h, _ = trial.T
-        kept.append(trial[emulator.contains(teff, logg, m_h, torch.full_like(teff, 1.5))])
+        inside = emulator.grid.nearest(trial) == trial
+        kept.append(trial[inside.all(1)])
     labels = torch.cat(kept)[:n]
     return stars_at(labels, priors, generator)
 
 
 def stars_at(labels: Tensor, priors: Priors, generator: torch.Generator) -> Stars:
-    """Draw vmic and vmac for given labels (n, 4)."""
-    n = len(labels)
-    vmic = vmic_relation(*labels[:, :3].T)
-    vmic = vmic + priors.vmic_scatter * torch.randn(n, generator=generator)
-    vmac = vmac_relation(labels[:, 0], labels[:, 1])
-    vmac = vmac + priors.vmac_scatter * torch.randn(n, generator=generator)
-    return Stars(labels, vmic.clamp(1.0, 2.0), vmac.clamp(0.5, 9.0))
+    """Draw vmic, vmac and alpha for given labels (n, 4)."""
+    relations = on_relations(labels)
+    wanted = (
+        (relations.vmic, priors.vmic_scatter, VMIC),
+        (relations.vmac, priors.vmac_scatter, VMAC),
+        (relations.columns[3], priors.alpha_scatter, ALPHA),
+    )
+    return Stars(labels, *(_scattered(*one, generator) for one in wanted))
+
+
+def on_relations(labels: Tensor) -> Stars:
+    """Stars whose nuisances are exactly on their relations."""
+    teff, logg, m_h, _ = labels.T
+    return Stars(
+        labels, vmic_relation(teff, logg, m_h), vmac_relation(teff, logg), alpha_relation(m_h)
+    )
+
+
+def _scattered(
+    centre: Tensor, scatter: float, label: Label, generator: torch.Generator
+) -> Tensor:
+    """Gaussian about `centre`, cut at the ends of the label's range, by its inverse."""
+    u = torch.rand(len(centre), dtype=torch.float64, generator=generator)
+    if scatter == 0:
+        return centre.clamp(label.low, label.high)
+    low, high = (
+        torch.special.ndtr((end - centre.double()) / scatter) for end in (label.low, label.high)
+    )
+    deviate = torch.special.ndtri((low + u * (high - low)).clamp(1e-9, 1 - 1e-9))
+    return (centre + scatter * deviate.float()).clamp(label.low, label.high)
 
 
 class Simulator:
@@ -135,8 +187,10 @@ class Simulator:
             stars.labels,
             vmic=stars.vmic,
             vmac=stars.vmac,
+            alpha=stars.columns[3],
             resolution=self.resolution,
             rv=0.0 if rv is None else rv,
+            check=False,  # drawn inside; a grid with one alpha holds for all
         )
         return self.sampler(grid)
 
@@ -196,10 +250,7 @@ class Simulator:
         n, gen = len(stars), self.generator
         error = torch.tensor(self.priors.template_error) * torch.randn(n, 4, generator=gen)
         width = (100.0 / snr).clamp(0.7, 6.0) * torch.exp(0.7 * torch.randn(n, generator=gen))
-        near = self.emulator.grid.nearest(stars.labels + error * width[:, None])
-        return Stars(
-            near, vmic_relation(*near[:, :3].T), vmac_relation(near[:, 0], near[:, 1])
-        )
+        return on_relations(self.emulator.grid.nearest(stars.labels + error * width[:, None]))
 
     @torch.no_grad()
     def normalise(self, exposure: Exposure, near: Stars) -> tuple[Tensor, Tensor, Tensor]:

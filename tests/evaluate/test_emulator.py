@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
-from harpsstar.evaluate.emulator import emulator_accuracy, predict_left_out
+from harpsstar._tensors import write_tensors
+from harpsstar.cli import app
+from harpsstar.cli.exit import ExitCode
+from harpsstar.errors import InputsMissingError
+from harpsstar.evaluate import synthesis as comparing
+from harpsstar.evaluate.emulator import emulator_accuracy, label_bias, observed_as, predict_left_out
 from harpsstar.labels import NAMES
-from harpsstar.synth.emulator import Emulator
+from harpsstar.synth.emulator import GRID_FORMAT, Emulator
 
 LINES = 6
 WAVE = 2000
@@ -108,3 +115,100 @@ def test_linear_interpolation_is_worse_and_biases_are_of_every_label():
             assert all(bias >= 0 for bias in axis.bias.values())
     for name in ("teff", "logg"):
         assert linear.axes[name].flux_rms > 3 * best.axes[name].flux_rms
+
+
+def test_all_axes_together_are_the_sum_of_their_errors():
+    emulator = grid(bent)
+    result = emulator_accuracy(emulator, n_stars=8)
+    single = result.axes.values()
+    assert result.together.flux_rms < 1.5 * sum(axis.flux_rms for axis in single)
+    assert result.together.flux_rms > 0.5 * max(axis.flux_rms for axis in single)
+    assert result.together.n_left_out <= min(axis.n_left_out for axis in single)
+    assert emulator_accuracy(grid(bent, interpolation="linear"), n_stars=2).together is not None
+
+
+def test_nine_in_ten_are_within_the_ninetieth_percentile():
+    for axis in emulator_accuracy(grid(bent), n_stars=20).axes.values():
+        assert all(axis.bias_90[name] >= axis.bias[name] for name in NAMES)
+
+
+POINTS = torch.tensor([
+    [5125.0, 3.2, -0.4, 1.3, 0.0], [5900.0, 4.1, 0.3, 1.7, 0.0], [6350.0, 3.7, -1.2, 1.1, 0.0],
+])  # fmt: skip
+OFFSETS = torch.tensor([8.0, -0.02, 0.01])
+
+
+def moved(emulator, offsets):
+    """Spectra of stars that differ from those at POINTS, unbroadened."""
+    at = POINTS[:, :3] + offsets
+    with torch.no_grad():
+        return emulator.intrinsic(at, POINTS[:, 3], POINTS[:, 4])
+
+
+def test_the_bias_is_how_far_the_other_spectra_are_off():
+    emulator = grid(cubic)
+    labels, options = observed_as(POINTS)
+    labels[:, :3] += OFFSETS
+    with torch.no_grad():
+        bias = label_bias(emulator, POINTS, emulator(labels, **options))
+    torch.testing.assert_close(bias[:, :3], OFFSETS.double().expand(3, 3), rtol=0.1, atol=1e-4)
+
+
+def test_a_comparison_finds_what_the_other_spectra_are_off():
+    emulator = grid(cubic)
+    same = comparing.compare(emulator, POINTS, moved(emulator, 0 * OFFSETS))
+    assert same.flux_rms_worst < 1e-6
+    other = comparing.compare(emulator, POINTS, moved(emulator, OFFSETS))
+    assert other.n == len(POINTS)
+    for name, offset in zip(NAMES, [*OFFSETS.tolist(), 0.0], strict=True):
+        for star in other.points:
+            assert star[f"bias_{name}"] == pytest.approx(offset, rel=0.1, abs=2e-3)
+        assert other.bias[name] <= other.bias_90[name] <= other.bias_worst[name]
+    assert other.points[1]["teff"] == 5900.0
+    assert 0 < other.flux_rms <= other.flux_rms_90 <= other.flux_rms_worst
+
+
+def test_without_a_comparison_no_inputs_are_needed(tmp_path):
+    emulator = grid(cubic)
+    accuracy = emulator_accuracy(emulator, n_stars=1)
+    assert comparing.with_syntheses(accuracy, emulator, tmp_path) is accuracy
+    with pytest.raises(InputsMissingError, match="no ATLAS9 deck"):
+        comparing.with_syntheses(accuracy, emulator, tmp_path, plane=1)
+
+
+@pytest.fixture
+def grid_file(tmp_path):
+    """A grid as ``harpsstar synth grid`` writes it, four of its nodes carried over."""
+    emulator = grid(bent)
+    tensors = {
+        "nodes": torch.cartesian_prod(*emulator.grid.axes), "mean": emulator.mean,
+        "components": emulator.components, "coefficients": emulator.grid.table,
+    }  # fmt: skip
+    facts = {
+        "format": GRID_FORMAT, "log_wave0": repr(emulator.log_wave0), "carried_over": "4",
+        "log_step": repr(emulator.log_step), "residual_rms": "3e-4", "residual_max": "2e-2",
+    }  # fmt: skip
+    write_tensors(tensors, tmp_path / "grid.safetensors", facts)
+    return tmp_path / "grid.safetensors"
+
+
+def command(*arguments):
+    return CliRunner().invoke(app, ["evaluate", "emulator", *map(str, arguments)])
+
+
+def test_the_command_prints_a_row_for_each_axis_and_for_all(grid_file):
+    result = command("--grid", grid_file)
+    assert result.exit_code == ExitCode.OK, result.stderr
+    for word in ("teff", "logg", "together", "4 of them carried over", "3.0e-04"):
+        assert word in result.stdout
+    found = json.loads(command("--grid", grid_file, "--json").stdout)
+    assert list(found["axes"]) == ["teff", "logg"]
+    assert found["axes"]["teff"]["bias_90"]["teff"] >= found["axes"]["teff"]["bias"]["teff"] > 0
+    assert (found["carried_over"], found["comparisons"]) == (4, {})
+
+
+def test_the_command_says_that_inputs_are_missing(grid_file, tmp_path, monkeypatch):
+    monkeypatch.setenv("HARPSSTAR_CACHE", str(tmp_path / "none"))
+    result = command("--grid", grid_file, "--p02", 1)
+    assert result.exit_code == ExitCode.NOTHING_DONE
+    assert "harpsstar synth inputs" in result.stderr

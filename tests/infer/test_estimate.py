@@ -107,11 +107,13 @@ def test_errors_are_claimed_and_met(estimate):
     assert torch.linalg.eigvalsh(estimate.covariance.double()).min() > 0
 
 
-def test_twice_the_noise_doubles_the_error(estimator, emulator):
-    """From SNR 50 to 200 errors fall fourfold, up to the calibration, known to some 10 %.
+def test_twice_the_noise_doubles_the_error(emulator):
+    """From SNR 50 to 200 errors fall fourfold; up to the misfit that a noise draw may feign.
 
-    Not that of vsini: at low noise, macroturbulence hides a slow rotation.
+    Without the calibration, which depends on the noise.
     """
+    network = zoo.load().network
+    estimator = Estimator.uncalibrated(network, emulator, canonical_wavelengths())
     simulator = simulator_for(Recipe("test", priors=Priors(masked_share=0.0)), emulator, 5)
     stars = stars_at(STARS, simulator.priors, simulator.generator)
     spectra = simulator.spectra(stars)
@@ -119,8 +121,9 @@ def test_twice_the_noise_doubles_the_error(estimator, emulator):
         sigma(estimator(*_arrays(simulator.expose(spectra, torch.full((5,), snr))), STARS, R))
         for snr in (50.0, 200.0)
     )
-    ratio = (low / high)[:, :3]
-    assert ratio.min() > 3.0
+    ratio = low / high
+    assert abs(ratio.median() - 4.0) < 0.1
+    assert ratio.min() > 3.8
     assert ratio.max() < 5.0
 
 
@@ -135,4 +138,4 @@ def test_a_model_that_fits_has_a_chi2_of_one_and_no_misfit(estimate):
 
 def test_a_spectrum_from_elsewhere_has_a_misfit(estimator, exposure):
     shuffled = exposure.flux.flip(-1)
-    assert (estimator(shuffled, exposure.ivar, STARS, R).misfit > 0.04).all()
+    assert (estimator(shuffled, exposure.ivar, STARS, R).misfit > 0.015).all()

@@ -7,7 +7,17 @@ import dataclasses
 import numpy as np
 import pytest
 
-from harpsstar.infer.quality import MEANING, SERIOUS, Evidence, Flag, assess, near_edge, text
+from harpsstar.infer.quality import (
+    MAX_EMISSION,
+    MEANING,
+    SERIOUS,
+    Evidence,
+    Flag,
+    assess,
+    emission_share,
+    near_edge,
+    text,
+)
 from harpsstar.labels import LABELS
 
 GOOD = Evidence(
@@ -53,7 +63,7 @@ def test_a_good_spectrum_has_no_flag():
         (Flag.GRID_EDGE, {"labels": labels(m_h=-2.49)}),
         (Flag.GRID_EDGE, {"labels": labels(m_h=0.495)}),
         (Flag.GRID_EDGE, {"labels": labels(vsini=29.9)}),
-        (Flag.GRID_EDGE, {"sigma": np.array([5.0, 0.9, 0.01, 0.1])}),
+        (Flag.GRID_EDGE | Flag.LARGE_ERROR, {"sigma": np.array([5.0, 0.9, 0.01, 0.1])}),
         (Flag.LOW_SNR, {"snr": 4.9}),
         (Flag.BAD_VELOCITY, {"significance": 20.0}),
         (Flag.DOUBLE_LINED, {"peak_ratio": 0.7}),
@@ -62,6 +72,8 @@ def test_a_good_spectrum_has_no_flag():
         (Flag.VSINI_UPPER_LIMIT, {"labels": labels(vsini=2.0)}),
         (Flag.VSINI_UPPER_LIMIT, {"sigma": np.array([5.0, 0.01, 0.01, 4.5])}),
         (Flag.SATURATED, {"saturated": True}),
+        (Flag.EMISSION, {"emission": 0.01}),
+        (Flag.LARGE_ERROR, {"sigma": np.array([5.0, 0.01, 0.4, 0.1])}),
     ],
 )
 def test_each_flag_is_raised_by_its_evidence_alone(flag, changes):
@@ -95,3 +107,17 @@ def test_nothing_known_is_never_a_good_spectrum():
         GOOD, misfit=np.nan, snr=np.nan, significance=np.nan, labels=np.full(4, np.nan)
     )
     assert assess(unknown) & SERIOUS
+
+
+def test_emission_is_broad_and_cosmic_rays_are_not():
+    rng = np.random.default_rng(0)
+    flux = 1 + rng.normal(size=(8, 4096)) / 50
+    ivar = np.full(flux.shape, 2500.0)
+    hit = flux.copy()
+    hit[:, ::40] += 2.0
+    bright = flux.copy()
+    for place in range(200, 4000, 400):
+        bright[:, place : place + 12] += 0.5
+    assert emission_share(flux, ivar) == emission_share(hit, ivar) == 0
+    assert emission_share(bright, ivar) > MAX_EMISSION
+    assert emission_share(bright, np.where(bright > 1.3, 0.0, ivar)) == 0

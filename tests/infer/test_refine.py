@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 
+from harpsstar.infer import parameters as space
 from harpsstar.infer.mismatch import learn_mismatch
-from harpsstar.infer.refine import Refined, goodness, posterior_inside, refine
+from harpsstar.infer.posterior import posterior_inside
+from harpsstar.infer.refine import Refined, goodness, refine
+from harpsstar.infer.slopes import slopes_at, spectra_at
 from harpsstar.spectra.frame import Canonical, canonical_wavelengths
 from harpsstar.synth.emulator import Emulator
 from harpsstar.synth.relations import vmac_relation, vmic_relation
@@ -50,7 +55,8 @@ def test_the_truth_is_found_from_a_wrong_start(emulator, sampler, spectra):
     start = STARS + torch.tensor([150.0, -0.3, 0.2, 1.5])
     found = solve(emulator, sampler, flux, ivar, start)
     sigma = found.covariance.diagonal(dim1=-2, dim2=-1).sqrt()[:, :4]
-    assert ((found.parameters[:, :4] - STARS).abs() < 4.5 * sigma).all()
+    away = found.peak - space.to_working(torch.cat([STARS, space.expected(STARS)], dim=1))
+    assert (away[:, :4].abs() < 4.5 * sigma).all()
 
 
 def test_twice_the_noise_doubles_the_errors(emulator, sampler, spectra):
@@ -86,30 +92,79 @@ def test_a_pattern_silences_the_pixels_it_names(emulator, sampler, spectra):
     assert error[1].max() < 30.0
 
 
+def gaussian(labels, sigma):
+    """What least squares would return: a peak and errors of the labels, uncorrelated."""
+    labels = torch.tensor([labels])
+    parameters = torch.cat([labels, space.expected(labels)], dim=1)
+    peak = space.to_working(parameters)
+    errors = torch.cat([torch.tensor(sigma), 0.05 * torch.ones(space.N_PARAMETERS - 4)])
+    covariance = torch.diag(errors.double().square())[None]
+    empty = torch.zeros(1, 8, 4)
+    return Refined(parameters, peak, covariance, empty, empty, empty, covariance)
+
+
 def test_posterior_stays_inside_the_grid(emulator):
-    covariance = torch.diag(torch.tensor([200.0, 0.3, 0.2, 2.0, 0.1, 0.5, 0.1])).square()[None]
-    centre = torch.tensor([[9700.0, 4.9, 0.45, 0.5, 1.5, 3.0, 0.0]])
-    labels, narrower = posterior_inside(emulator, Refined(centre, centre, covariance))
+    best = gaussian([9700.0, 4.9, 0.45, 0.5], [200.0, 0.3, 0.2, 2.0])
+    labels, narrower = posterior_inside(emulator, best)
     assert emulator.contains(*labels[:, :3].T, torch.ones(1)).all()
-    assert (labels[0, :3] < centre[0, :3]).all() and labels[0, 3] > centre[0, 3]
-    assert (narrower.diagonal(dim1=-2, dim2=-1) < covariance[:, :4, :4].diagonal(dim1=-2, dim2=-1)
-            ).all()  # fmt: skip
+    assert (labels[0, :3] < best.parameters[0, :3]).all() and labels[0, 3] > 0.5
+    wide = best.covariance[:, :3, :3].diagonal(dim1=-2, dim2=-1)
+    assert (narrower.diagonal(dim1=-2, dim2=-1)[:, :3] < wide).all()
 
 
 def test_posterior_far_from_the_limits_is_the_gaussian(emulator):
-    covariance = torch.diag(torch.tensor([20.0, 0.03, 0.02, 0.5, 0.1, 0.5, 0.1])).square()[None]
-    centre = torch.tensor([[5800.0, 4.0, -0.5, 10.0, 1.5, 3.0, 0.0]])
-    labels, same = posterior_inside(emulator, Refined(centre, centre, covariance))
-    torch.testing.assert_close(labels, centre[:, :4])
-    torch.testing.assert_close(same, covariance[:, :4, :4])
+    best = gaussian([5800.0, 4.0, -0.5, 10.0], [20.0, 0.03, 0.02, 0.3])
+    labels, covariance = posterior_inside(emulator, best)
+    sigma = covariance.diagonal(dim1=-2, dim2=-1).sqrt()
+    assert ((labels - best.parameters[:, :4]) / sigma).abs().max() < 0.05
+    wanted = best.covariance[:, :3, :3].diagonal(dim1=-2, dim2=-1).sqrt().float()
+    torch.testing.assert_close(sigma[:, :3], wanted, rtol=0.03, atol=0)
+    stretched = 0.3 * space.stretch(torch.tensor(10.0))
+    assert float(sigma[0, 3]) == pytest.approx(float(stretched), rel=0.03)
+
+
+def test_a_rotation_that_cannot_be_seen_is_bounded_and_not_measured(emulator):
+    """The median of what remains possible lies well above zero, and its error reaches zero."""
+    labels, covariance = posterior_inside(
+        emulator, gaussian([5800.0, 4.0, -0.5, 0.0], [20.0, 0.03, 0.02, 0.3])
+    )
+    assert 0.3 < float(labels[0, 3]) < 2.0
+    assert float(covariance[0, 3, 3].sqrt()) > 0.3 * float(labels[0, 3])
 
 
 def test_a_star_outside_gets_the_nearest_point(emulator):
-    covariance = torch.diag(torch.tensor([10.0, 0.01, 0.01, 0.1, 0.1, 0.5, 0.1])).square()[None]
-    peak = torch.tensor([[3000.0, 5.5, -3.0, 5.0, 1.5, 3.0, 0.0]])
-    nearest = torch.tensor([[3500.0, 5.0, -2.5, 5.0, 1.5, 3.0, 0.0]])
-    labels, _ = posterior_inside(emulator, Refined(nearest, peak, covariance))
-    torch.testing.assert_close(labels, nearest[:, :4])
+    best = gaussian([3000.0, 5.5, -3.0, 5.0], [10.0, 0.01, 0.01, 0.1])
+    nearest = torch.tensor([[3500.0, 5.0, -2.5, 5.0]])
+    best = dataclasses.replace(best, parameters=torch.cat([nearest, best.parameters[:, 4:]], 1))
+    labels, _ = posterior_inside(emulator, best)
+    torch.testing.assert_close(labels, nearest)
+
+
+def test_working_coordinates_come_back():
+    parameters = torch.cat([STARS, space.expected(STARS)], dim=1)
+    parameters[0, 3] = 0.0
+    torch.testing.assert_close(space.from_working(space.to_working(parameters)), parameters,
+                               rtol=1e-5, atol=1e-4)  # fmt: skip
+
+
+@pytest.mark.parametrize("j", range(space.N_PARAMETERS), ids=space.PARAMETER_NAMES)
+def test_slopes_are_the_derivatives_of_the_spectra(emulator, sampler, j):
+    parameters = torch.cat([STARS, space.expected(STARS)], dim=1)
+    parameters[:, -1] = torch.tensor([0.0, -2.0, 3.0])
+    flux, slopes = slopes_at(emulator, sampler, parameters, RESOLUTION)
+    torch.testing.assert_close(
+        flux, spectra_at(emulator, sampler, parameters, RESOLUTION), rtol=0, atol=2e-6
+    )
+    step = {"teff": 20.0, "logg": 0.03, "m_h": 0.02}.get(space.PARAMETER_NAMES[j], 0.05)
+    ends = []
+    for sign in (1, -1):
+        moved = space.to_working(parameters)
+        moved[:, j] += sign * step / 2
+        moved = space.from_working(moved)
+        ends.append(spectra_at(emulator, sampler, moved, RESOLUTION))
+    numerical = (ends[0] - ends[1]) / step
+    error = (numerical - slopes[:, :, j]).flatten(1).norm(dim=1)
+    assert (error <= 0.05 * numerical.flatten(1).norm(dim=1)).all()
 
 
 def test_goodness_of_pure_noise(spectra):

@@ -1,0 +1,276 @@
+"""``fit``: from spectra of one star to a posterior."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import torch
+from specutils import Spectrum, SpectrumCollection
+from torch import Tensor
+
+from harpsstar.errors import ConfigError
+from harpsstar.infer.fit.data import DEGREE, DEGREE_ESTIMATED, Data, make_data
+from harpsstar.infer.fit.laplace import Laplace, check
+from harpsstar.infer.fit.likelihood import Likelihood, Posterior
+from harpsstar.infer.fit.noise import Noise, fit_noise
+from harpsstar.infer.fit.optimise import Optimum, maximise
+from harpsstar.infer.fit.options import Options, Prior, parse
+from harpsstar.infer.fit.result import FitResult, Solution
+from harpsstar.infer.fit.sampler import load_arviz, load_emcee, sample
+from harpsstar.infer.fit.space import Space
+from harpsstar.infer.predict import Measurement, Predictor, predictor
+from harpsstar.infer.prepare import Source, observation_of
+from harpsstar.infer.quality import MAX_MISFIT
+from harpsstar.io import read
+from harpsstar.labels import NAMES
+from harpsstar.spectra.frame import pixels_from
+from harpsstar.synth.emulator import Emulator
+
+#: Rounds of parameters and noise in turn, and the relative change that ends them.
+_ROUNDS, _SETTLED = 4, 0.01
+#: Draws of Laplace's approximation, and evaluations of the true posterior that judge it.
+_N_DRAWS, _N_CHECK = 4096, 96
+#: Other starts, where the first leads nowhere: changes of teff K, logg, m_h, vsini km/s.
+_STARTS = ((400.0, 0.0, 0.2, 0.0), (0.0, 1.0, 0.0, 0.0), (0.0, -1.0, 0.0, 0.0))
+#: A later start must gain this much in ln p.
+_BETTER = 1.0
+
+
+def fit(
+    spectra: Source | Iterable[Source],
+    *,
+    fixed: Mapping[str, float] | None = None,
+    priors: Mapping[str, str | Prior] | None = None,
+    tied: Iterable[str] = (),
+    sampler: str = "laplace",
+    seed: int = 0,
+    model: str | Path | None = None,
+    blaze_dir: str | Path | None = None,
+) -> FitResult:
+    """Fit the labels of one star to the pixels of its spectra.
+
+    Parameters
+    ----------
+    spectra : path, Spectrum, SpectrumCollection, or an iterable of them
+        Several are fitted together: one star, each with a velocity and continua of its own.
+    fixed : mapping, optional
+        Values of parameters that are not fitted, as ``{"logg": 4.44}``.
+    priors : mapping, optional
+        As ``{"teff": "5772±50"}`` or ``{"teff": "5000..6000"}``.
+    tied : iterable of str, optional
+        Parameters that follow their empirical relation exactly: vmic, vmac, alpha.
+    sampler : str
+        ``"laplace"`` or ``"emcee"``.
+    seed : int
+        Of every random number.
+    model, blaze_dir
+        As in :func:`harpsstar.predict`, which gives the start.
+
+    Returns
+    -------
+    FitResult
+
+    Raises
+    ------
+    ConfigError
+        Options that make no sense or contradict each other; before any file is opened.
+    HarpsstarError
+        What :func:`harpsstar.read` and :func:`harpsstar.predict` raise of a bad spectrum.
+    """
+    texts = {k: v for k, v in (priors or {}).items() if isinstance(v, str)}
+    objects = {k: v for k, v in (priors or {}).items() if not isinstance(v, str)}
+    read_priors = parse(prior=[f"{name}={text}" for name, text in texts.items()]).priors
+    options = Options(fixed or {}, {**read_priors, **objects}, frozenset(tied), sampler, seed)
+    single = isinstance(spectra, str | Path | Spectrum | SpectrumCollection)
+    many: Iterable[Source] = [spectra] if single else spectra  # type: ignore[list-item,assignment]
+    return Fitter(options, model=model, blaze_dir=blaze_dir)(list(many))
+
+
+@dataclasses.dataclass(frozen=True)
+class Start:
+    """A spectrum, the file it came from (or nothing), and what ``predict`` says of it."""
+
+    file: str
+    spectrum: Spectrum | SpectrumCollection
+    measurement: Measurement
+
+
+class Fitter:
+    """Ready to fit stars with the same options.
+
+    Parameters
+    ----------
+    options : Options
+    model, blaze_dir
+        As in :func:`fit`.
+
+    Raises
+    ------
+    InputsMissingError
+        The sampler is not installed.
+    OutsideGridError
+        The fixed labels lie where the grid has no atmospheres.
+    """
+
+    def __init__(
+        self,
+        options: Options,
+        *,
+        model: str | Path | None = None,
+        blaze_dir: str | Path | None = None,
+    ) -> None:
+        if options.sampler == "emcee":
+            load_emcee(), load_arviz()
+        self.options = options
+        self._blaze_dir = blaze_dir
+        self._predictor: Predictor = predictor(model or "default")
+        self.emulator: Emulator = self._predictor.emulator
+        _check_fixed(options, self.emulator)
+
+    @property
+    def card(self) -> Mapping[str, object]:
+        """The card of the model that gives the start."""
+        return self._predictor.model.card
+
+    @property
+    def model_name(self) -> str:
+        """Name and first digits of the weights that give the start."""
+        return f"{self._predictor.model.name} {self._predictor.model.sha256[:8]}"
+
+    def __call__(self, sources: Sequence[Source]) -> FitResult:
+        """Fit one star; see :func:`fit`."""
+        return self.solve([self.prepare(source) for source in sources])
+
+    def prepare(self, source: Source) -> Start:
+        """Read a spectrum and find where its fit starts."""
+        named = isinstance(source, str | Path)
+        spectrum = read(source, blaze_dir=self._blaze_dir) if named else source
+        return Start(str(source) if named else "", spectrum, self._predictor.measure(spectrum))
+
+    def solve(self, starts: Sequence[Start]) -> FitResult:
+        """Fit one star, given where each of its spectra starts."""
+        if not starts:
+            raise ConfigError("no spectrum to fit", expected="at least one")
+        solution = solve(self.emulator, starts, self.options)
+        return FitResult(solution, tuple(start.spectrum for start in starts),
+                         tuple(start.file for start in starts),
+                         tuple(start.measurement for start in starts), self.model_name)  # fmt: skip
+
+
+def _check_fixed(options: Options, emulator: Emulator) -> None:
+    """Refuse a fixed teff and logg where there are no atmospheres."""
+    if not {"teff", "logg"} <= set(options.fixed):
+        return
+    lowest = float(emulator.grid.lowest_logg(torch.tensor([options.fixed["teff"]]))[0])
+    if options.fixed["logg"] < lowest - 1e-6:
+        raise ConfigError(
+            f"logg fixed at {options.fixed['logg']:g} lies outside the grid",
+            expected=f"{lowest:.2f} or more at teff {options.fixed['teff']:g} K",
+        )
+
+
+def solve(emulator: Emulator, starts: Sequence[Start], options: Options) -> Solution:
+    """Fit one star, given where each of its spectra starts; see :func:`fit`."""
+    data = [data_of(start.spectrum, start.measurement.rv) for start in starts]
+    space = Space(options, emulator, [each.rv0 for each in data])
+    posterior = Posterior(space, [Likelihood(emulator, each) for each in data])
+    best = max((start.measurement for start in starts), key=lambda found: found.snr)
+    guesses = [_guess(best.estimate.labels[0])]
+    posterior, optimum, noises = climb(posterior, data, space.start(guesses[0]))
+    if _doubtful(optimum, noises, options):
+        guesses += [dict(zip(NAMES, best.prepared.velocity.labels, strict=True))]
+        guesses += [_guess(best.estimate.labels[0] + torch.tensor(move)) for move in _STARTS]
+        posterior, optimum, noises = _best_of(posterior, optimum, noises, data, guesses[1:])
+    generator = torch.Generator().manual_seed(options.seed)
+    laplace = Laplace(space, optimum)
+    draws = laplace.draw(_N_DRAWS, generator)
+    judged = check(posterior, laplace, draws, _N_CHECK, options.seed)
+    chains = None
+    if options.sampler == "emcee":
+        chains = sample(posterior, optimum, draws, options.seed)
+    return Solution(posterior, tuple(data), optimum, tuple(noises), draws, judged.efficiency,
+                    chains, len(guesses))  # fmt: skip
+
+
+def data_of(spectrum: Spectrum | SpectrumCollection, rv: float) -> Data:
+    """Pixels of a spectrum; what is left of a blaze that was only estimated needs more freedom."""
+    seen = observation_of(spectrum)
+    degree = DEGREE_ESTIMATED if seen.blaze == "estimated" else DEGREE
+    return make_data(pixels_from(spectrum), rv, seen.resolution, degree)
+
+
+def _guess(labels: Tensor) -> dict[str, float]:
+    return dict(zip(NAMES, labels.double().tolist(), strict=True))
+
+
+def climb(
+    posterior: Posterior, data: Sequence[Data], natural: Tensor
+) -> tuple[Posterior, Optimum, list[Noise]]:
+    """Find parameters and noise in turn until both have settled, from a natural point (P,)."""
+    space = posterior.space
+    noises = _noises(posterior, data, natural)
+    for _ in range(_ROUNDS):
+        posterior = _reweighted(posterior, data, noises)
+        optimum = maximise(posterior, natural)
+        natural = space.natural(optimum.square)
+        before, noises = noises, _noises(posterior, data, natural)
+        if _settled(before, noises):
+            break
+    return posterior, optimum, before
+
+
+def _noises(posterior: Posterior, data: Sequence[Data], natural: Tensor) -> list[Noise]:
+    found = []
+    spectra = posterior.spectra(natural[None])
+    for part, each, spectrum in zip(posterior.parts, data, spectra, strict=True):
+        continuum = part.continuum(spectrum)[0]
+        residual = each.flux - spectrum[0] * continuum
+        known = torch.where(part.covered, each.ivar, torch.zeros(()))
+        found.append(fit_noise(residual, known, each.photon, each.pattern * continuum))
+    return found
+
+
+def _reweighted(posterior: Posterior, data: Sequence[Data], noises: Sequence[Noise]) -> Posterior:
+    parts = []
+    for part, each, noise in zip(posterior.parts, data, noises, strict=True):
+        ivar = torch.where(noise.outlier, torch.zeros(()), each.ivar)
+        parts.append(part.reweighted(dataclasses.replace(each, ivar=ivar), noise.variance))
+    return posterior.reweighted(parts)
+
+
+def _settled(before: Sequence[Noise], after: Sequence[Noise]) -> bool:
+    """Whether no variance would change by more than a per cent or so, and no pixel in or out."""
+    for old, new in zip(before, after, strict=True):
+        if abs(new.jitter - old.jitter) > _SETTLED * (1 + old.jitter):
+            return False
+        if abs(new.misfit - old.misfit) > _SETTLED * max(old.misfit, 1e-3):
+            return False
+        if not torch.equal(old.outlier, new.outlier):
+            return False
+    return True
+
+
+def _doubtful(optimum: Optimum, noises: Sequence[Noise], options: Options) -> bool:
+    """Whether to look elsewhere: a limit that the user has set is reached on purpose."""
+    poor = any(noise.misfit > MAX_MISFIT for noise in noises)
+    return poor or not optimum.converged or bool(set(optimum.at_edge) - set(options.priors))
+
+
+def _best_of(
+    posterior: Posterior,
+    optimum: Optimum,
+    noises: list[Noise],
+    data: Sequence[Data],
+    guesses: Sequence[Mapping[str, float]],
+) -> tuple[Posterior, Optimum, list[Noise]]:
+    """Start elsewhere, too; with the same weights, so that densities can be compared."""
+    better = optimum
+    for guess in guesses:
+        trial = maximise(posterior, posterior.space.start(guess))
+        if trial.value > better.value + _BETTER:
+            better = trial
+    if better is optimum:
+        return posterior, optimum, noises
+    return climb(posterior, data, posterior.space.natural(better.square))

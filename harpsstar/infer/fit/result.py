@@ -1,0 +1,377 @@
+"""What a fit gives: a table, draws from the posterior, the best spectrum, pictures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from specutils import Spectrum, SpectrumCollection
+from torch import Tensor
+
+from harpsstar.infer import quality
+from harpsstar.infer.fit.data import Data
+from harpsstar.infer.fit.laplace import Draws, quantile, summary
+from harpsstar.infer.fit.likelihood import Posterior
+from harpsstar.infer.fit.noise import Noise
+from harpsstar.infer.fit.optimise import Optimum
+from harpsstar.infer.fit.options import PARAMETERS, STELLAR
+from harpsstar.infer.fit.sampler import Chains, load_arviz
+from harpsstar.infer.predict import MODEL_ERROR, Measurement
+from harpsstar.infer.prepare import observation_of
+from harpsstar.io import Observation
+from harpsstar.io.results import Row, provenance, to_table
+from harpsstar.labels import LABELS, NAMES, Label
+from harpsstar.spectra.frame import C_KM_S, canonical_wavelengths
+
+if TYPE_CHECKING:
+    from astropy.table import QTable
+    from matplotlib.figure import Figure
+
+FloatArray = npt.NDArray[np.float64]
+
+#: Share of the true posterior that Laplace's approximation must hold to be trusted.
+ADEQUATE = 0.5
+#: Median absolute deviation to standard deviation of a normal distribution.
+_MAD_TO_SIGMA = 1.4826
+_NUISANCES: tuple[Label, ...] = tuple(label for label in STELLAR if label not in LABELS)
+#: Descriptions of the columns that are no parameters; none of them has a unit.
+_EXTRA_TEXT = {
+    "jitter": "Relative excess of the noise's variance that the fit found",
+    "misfit": "Median error of the model that the fit found, in units of the continuum",
+    "n_outliers": "Pixels left out, more than 5 sigma away, and their neighbours",
+    "chi2_red_orders": "Reduced chi-squared of each of the eight orders",
+    "converged": "Whether optimiser and sampler have converged",
+    "at_edge": "Parameters that a limit of grid or prior holds",
+    "n_starts": "Starting points that were tried",
+    "method": "How the posterior was found",
+    "laplace_efficiency": "Effective share of draws from Laplace's approximation; 1 is best",
+    "rhat": "Largest rank-normalised split R-hat of all parameters",
+    "ess": "Smallest bulk effective sample size of all parameters",
+    "n_spectra": "Spectra that were fitted together",
+}
+
+
+@dataclass(frozen=True)
+class Solution:
+    """What the engine found of one star: see the attributes' own classes.
+
+    ``efficiency`` is the effective share of draws from Laplace's approximation under the true
+    posterior; ``n_starts`` counts the starting points.
+    """
+
+    posterior: Posterior
+    data: tuple[Data, ...]
+    optimum: Optimum
+    noises: tuple[Noise, ...]
+    laplace: Draws
+    efficiency: float
+    chains: Chains | None
+    n_starts: int
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Free parameters, as :class:`harpsstar.infer.fit.space.Space` names them."""
+        return self.posterior.space.names
+
+    @cached_property
+    def draws(self) -> Draws:
+        """Draws of the free parameters, natural; from the sampler if there was one."""
+        if self.chains is None:
+            return self.laplace
+        natural = torch.from_numpy(self.chains.natural).flatten(0, 1)
+        n = len(natural)
+        return Draws(natural, torch.full((n,), 1.0 / n, dtype=torch.float64))
+
+    @cached_property
+    def everything(self) -> dict[str, Tensor]:
+        """Draws of every parameter, fixed and tied ones too: name to (n,); rv in km/s."""
+        space = self.posterior.space
+        columns = space.columns(self.draws.natural)
+        return {name: columns[name] for name in columns} | self._velocities(self.draws.natural)
+
+    def _velocities(self, natural: Tensor) -> dict[str, Tensor]:
+        space = self.posterior.space
+        offset = space.rv(natural)
+        rv = space.rv0 + offset * (1 + space.rv0 / C_KM_S)
+        if space.n_spectra == 1:
+            return {"rv": rv[:, 0]}
+        return {f"rv_{i + 1}": rv[:, i] for i in range(space.n_spectra)}
+
+    @property
+    def converged(self) -> bool:
+        """Whether the optimiser, and the sampler if there was one, have converged."""
+        return self.optimum.converged and (self.chains is None or self.chains.converged)
+
+    @cached_property
+    def best(self) -> Tensor:
+        """Natural point (P,) of the best model: the most probable one."""
+        return self.posterior.space.natural(self.optimum.square)
+
+    @cached_property
+    def models(self) -> list[tuple[Tensor, Tensor]]:
+        """Spectrum and continuum (O, N) of each observed spectrum at the best point."""
+        found = []
+        for part, f in zip(
+            self.posterior.parts, self.posterior.spectra(self.best[None]), strict=True
+        ):
+            found.append((f[0], part.continuum(f)[0]))
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class FitResult:
+    """The result of :func:`harpsstar.fit`.
+
+    Attributes
+    ----------
+    solution : Solution
+        The posterior itself, and everything behind it.
+    spectra : tuple of Spectrum or SpectrumCollection
+        As observed.
+    files : tuple of str
+        Empty where the spectrum did not come from a file.
+    starts : tuple of Measurement
+        What ``predict`` said.
+    model : str
+        Which model it used.
+    meta : dict
+        Of the table.
+    """
+
+    solution: Solution
+    spectra: tuple[Spectrum | SpectrumCollection, ...]
+    files: tuple[str, ...]
+    starts: tuple[Measurement, ...]
+    model: str
+    meta: dict[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def rows(self) -> tuple[Row, ...]:
+        """One row for each spectrum; those of one star share everything but rv and chi2."""
+        return tuple(self._row(i) for i in range(len(self.spectra)))
+
+    @cached_property
+    def extras(self) -> tuple[dict[str, Any], ...]:
+        """What the table has besides the columns of ``predict``, for each spectrum."""
+        return tuple(self._extra(i) for i in range(len(self.spectra)))
+
+    @property
+    def table(self) -> QTable:
+        """The columns of ``harpsstar.predict`` and those of a fit: docs/reference/fit.md."""
+        return fit_table(list(zip(self.rows, self.extras, strict=True)),
+                         self.meta or provenance("harpsstar.fit"))  # fmt: skip
+
+    def __getitem__(self, name: str) -> tuple[float, float]:
+        """Median and standard deviation (noise alone) of a parameter by name."""
+        draws = Draws(self.solution.everything[name][:, None], self.solution.draws.weight)
+        median, covariance = summary(draws)
+        return float(median[0]), math.sqrt(float(covariance[0, 0]))
+
+    def interval(self, name: str, share: float = 0.6827) -> tuple[float, float]:
+        """Central interval of a parameter that holds this share of its posterior."""
+        draws = Draws(self.solution.everything[name][:, None], self.solution.draws.weight)
+        tail = 0.5 * (1 - share)
+        return float(quantile(draws, tail)[0]), float(quantile(draws, 1 - tail)[0])
+
+    @cached_property
+    def samples(self) -> Any:
+        """Draws from the posterior as ArviZ ``InferenceData``, (chain, draw) of each parameter.
+
+        Raises
+        ------
+        InputsMissingError
+            ArviZ is not installed.
+        """
+        from harpsstar.infer.fit.export import inference_data
+
+        return inference_data(load_arviz(), self.solution, self.files)
+
+    def save_samples(self, path: str | Path) -> Path:
+        """Write :attr:`samples` to a NetCDF file, and return its path."""
+        self.samples.to_netcdf(str(path))
+        return Path(path)
+
+    @property
+    def model_spectrum(self) -> SpectrumCollection | list[SpectrumCollection]:
+        """The best model, continuum included, at the fitted pixels; a list for several spectra."""
+        from harpsstar.infer.fit.export import model_spectrum
+
+        found = [model_spectrum(self.solution, i, s) for i, s in enumerate(self.spectra)]
+        return found[0] if len(found) == 1 else found
+
+    def plot(self, index: int = 0) -> Figure:
+        """Draw observed and fitted spectrum and their difference, order by order."""
+        from harpsstar.infer.fit.plots import plot_spectrum
+
+        return plot_spectrum(self.solution, index, self._title(index))
+
+    def corner(self) -> Figure:
+        """Draw the posterior of every pair of free parameters."""
+        from harpsstar.infer.fit.plots import plot_corner
+
+        return plot_corner(self.solution, self._title(0))
+
+    def _title(self, index: int) -> str:
+        seen = self._seen(index)
+        return seen.target or Path(self.files[index] or seen.file).name
+
+    def _seen(self, index: int) -> Observation:
+        return observation_of(self.spectra[index])
+
+    def _moments(self) -> tuple[FloatArray, FloatArray]:
+        """Median (4,) and covariance (4, 4) of the labels, from noise alone."""
+        columns = torch.stack([self.solution.everything[name] for name in NAMES], 1)
+        median, covariance = summary(Draws(columns, self.solution.draws.weight))
+        # What is fixed has no error, not even that of rounding.
+        free = self._free_labels()
+        return median.numpy(), covariance.numpy() * free * free[:, None]
+
+    def _free_labels(self) -> npt.NDArray[np.bool_]:
+        fixed = self.solution.posterior.space.options.fixed
+        return np.array([name not in fixed for name in NAMES])
+
+    def _row(self, index: int) -> Row:
+        seen, start = self._seen(index), self.starts[index]
+        median, noise = self._moments()
+        total = noise + np.diag(np.where(self._free_labels(), MODEL_ERROR, 0.0) ** 2)
+        values: dict[str, float] = {}
+        for i, name in enumerate(NAMES):
+            values[name] = float(median[i])
+            values[f"{name}_err"] = math.sqrt(total[i, i])
+            values[f"{name}_err_noise"] = math.sqrt(noise[i, i])
+        suffix = "" if len(self.spectra) == 1 else f"_{index + 1}"
+        rv, rv_err = self[f"rv{suffix}"]
+        flags = self._flags(index, median, np.sqrt(np.diag(noise)))
+        serious = bool(flags & quality.SERIOUS) or not self.solution.converged
+        return Row(
+            file=self.files[index] or seen.file, target=seen.target, instrument=seen.instrument,
+            product=seen.product, bjd=seen.bjd, snr=float(start.snr), rv=rv, rv_err=rv_err,
+            covariance=total, chi2_red=float(self._chi2(index)[0]), flags=int(flags),
+            flag_text=quality.text(flags), status="flagged" if serious else "ok",
+            message="; ".join((*self._remarks(), *seen.notes)), model=f"fit from {self.model}",
+            **values,
+        )  # fmt: skip
+
+    def _remarks(self) -> tuple[str, ...]:
+        solution, remarks = self.solution, []
+        if not solution.optimum.converged:
+            remarks.append("the optimiser has not converged")
+        if solution.chains is not None and not solution.chains.converged:
+            remarks.append("the sampler has not converged")
+        if solution.optimum.at_edge:
+            remarks.append(f"held by a limit: {', '.join(solution.optimum.at_edge)}")
+        if solution.chains is None and solution.efficiency < ADEQUATE:
+            found = f"efficiency {solution.efficiency:.2f}"
+            remarks.append(f"the posterior is not Gaussian ({found}): use a sampler")
+        return tuple(remarks)
+
+    def _flags(self, index: int, labels: FloatArray, sigma: FloatArray) -> quality.Flag:
+        seen, start, data = self._seen(index), self.starts[index], self.solution.data[index]
+        velocity = start.prepared.velocity
+        grid = self.solution.posterior.space
+        teff = torch.tensor([labels[0]], dtype=torch.float32)
+        shares = np.zeros(len(canonical_wavelengths()))
+        for row, used in zip(self._order_of(index), data.used, strict=True):
+            shares[row] = max(shares[row], float(used.double().mean()))
+        evidence = quality.Evidence(
+            labels=labels, sigma=sigma, lowest_logg=float(grid.lowest_logg(teff)[0]),
+            resolution=data.resolution, misfit=self._misfit(index), snr=float(start.snr),
+            significance=velocity.significance, peak_ratio=velocity.peak_ratio, order_share=shares,
+            blaze=seen.blaze, saturated=any("saturated" in note for note in seen.notes),
+        )  # fmt: skip
+        return quality.assess(evidence)
+
+    def _order_of(self, index: int) -> npt.NDArray[np.int_]:
+        """Canonical order (O,) nearest to each row."""
+        rest = self.solution.data[index].rest
+        canonical = canonical_wavelengths()
+        centres = canonical[:, canonical.shape[1] // 2]
+        middle = rest[:, rest.shape[1] // 2]
+        return np.abs(middle[:, None] - centres).argmin(axis=1)
+
+    def _residual(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Flux minus model, its inverse variance from noise alone, and the continuum, (O, N)."""
+        data, part = self.solution.data[index], self.solution.posterior.parts[index]
+        spectrum, continuum = self.solution.models[index]
+        ivar = torch.where(part.weight > 0, data.ivar, torch.zeros(()))
+        return data.flux - spectrum * continuum, ivar, continuum
+
+    def _chi2(self, index: int) -> tuple[float, FloatArray]:
+        """Reduced chi-squared against noise alone: of the spectrum, and of each order (8,)."""
+        residual, ivar, _ = self._residual(index)
+        chi2 = (residual.square() * ivar).sum(1).double().numpy()
+        count = (ivar > 0).sum(1).double().numpy()
+        order = self._order_of(index)
+        n = len(canonical_wavelengths())
+        total, number = np.bincount(order, chi2, n), np.bincount(order, count, n)
+        with np.errstate(invalid="ignore"):
+            return float(chi2.sum() / max(count.sum(), 1.0)), total / np.where(
+                number > 0, number, np.nan
+            )
+
+    def _misfit(self, index: int) -> float:
+        """Robust scatter about the model beyond the noise, in units of the continuum."""
+        residual, ivar, continuum = self._residual(index)
+        used = ivar > 0
+        size, noise = (residual / continuum)[used].abs(), (ivar.rsqrt() / continuum)[used]
+        pull = _MAD_TO_SIGMA * float((size / noise).median())
+        return float(noise.median()) * math.sqrt(max(pull**2 - 1.0, 0.0))
+
+    def _extra(self, index: int) -> dict[str, Any]:
+        solution, noise = self.solution, self.solution.noises[index]
+        values: dict[str, Any] = {}
+        for label in _NUISANCES:
+            values[label.name], values[f"{label.name}_err"] = self[label.name]
+        chains = solution.chains
+        return values | {
+            "jitter": noise.jitter,
+            "misfit": noise.misfit,
+            "n_outliers": int(noise.outlier.sum()),
+            "chi2_red_orders": self._chi2(index)[1],
+            "converged": solution.converged,
+            "at_edge": ",".join(solution.optimum.at_edge),
+            "n_starts": solution.n_starts,
+            "method": solution.posterior.space.options.sampler,
+            "laplace_efficiency": solution.efficiency,
+            "rhat": math.nan if chains is None else float(chains.rhat.max()),
+            "ess": math.nan if chains is None else float(chains.ess.min()),
+            "n_spectra": len(self.spectra),
+        }
+
+
+def _blank() -> dict[str, Any]:
+    """Extra columns of an input that failed."""
+    numbers = {name: math.nan for label in _NUISANCES for name in (label.name, f"{label.name}_err")}
+    return numbers | {
+        "jitter": math.nan, "misfit": math.nan, "n_outliers": 0,
+        "chi2_red_orders": np.full(len(canonical_wavelengths()), np.nan), "converged": False,
+        "at_edge": "", "n_starts": 0, "method": "", "laplace_efficiency": math.nan,
+        "rhat": math.nan, "ess": math.nan, "n_spectra": 0,
+    }  # fmt: skip
+
+
+def fit_table(
+    results: list[tuple[Row, dict[str, Any] | None]], meta: Mapping[str, Any] | None = None
+) -> QTable:
+    """Return rows and what a fit adds to them as one table; None for an input that failed."""
+    from astropy import units as u
+
+    table = to_table([row for row, _ in results], meta)
+    extras = [extra or _blank() for _, extra in results]
+    for name in _blank():
+        values = np.array([extra[name] for extra in extras])
+        label = PARAMETERS.get(name.removesuffix("_err"))
+        unit = label.unit if label else ""
+        table[name] = values << u.Unit(unit) if unit else values
+        text = _EXTRA_TEXT[name] if label is None else label.description
+        if name.endswith("_err"):
+            text = f"1-sigma uncertainty of {name.removesuffix('_err')} from noise alone"
+        table[name].info.description = text
+    return table

@@ -1,0 +1,109 @@
+"""From a file to the canonical frame: what a spectrum needs before it can join a batch.
+
+Numbers in, numbers out, without torch, so that worker processes are quick to start and what they
+send back is small.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from specutils import Spectrum, SpectrumCollection
+
+from harpsstar.errors import HarpsstarError
+from harpsstar.io import Observation, read
+from harpsstar.io.results import Row
+from harpsstar.spectra.frame import Canonical, Pixels, pixels_from, to_canonical
+from harpsstar.spectra.velocity import Bank, Velocity, measure_velocity
+
+Source: TypeAlias = str | Path | Spectrum | SpectrumCollection
+
+_UNKNOWN = Observation(
+    file="", target="", instrument="", product="", bjd=np.nan, berv=np.nan, snr=np.nan,
+    snr_orders=(), rv_header=np.nan, rv_header_err=np.nan, blaze="none", resolution=115000.0,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A spectrum ready for inference, some 300 kB.
+
+    Attributes
+    ----------
+    file : str
+        As the user named it; empty for what did not come from a file.
+    observation : Observation
+        What the header says.
+    velocity : Velocity
+        The velocity that was removed, and the template it was measured with.
+    canonical : Canonical
+        The spectrum in the rest frame.
+    """
+
+    file: str
+    observation: Observation
+    velocity: Velocity
+    canonical: Canonical
+
+
+def prepare(
+    source: Source, bank: Bank, *, blaze_dir: str | Path | None = None, file: str | None = None
+) -> Prepared:
+    """Read a spectrum, measure its velocity and bring it to the canonical frame.
+
+    Parameters
+    ----------
+    source : path, Spectrum or SpectrumCollection
+        Air wavelengths in the barycentric frame, as :func:`harpsstar.read` returns it.
+    bank : Bank
+        From :func:`harpsstar.spectra.velocity.bank_of`.
+    blaze_dir : path, optional
+        Folder with blaze files.
+    file : str, optional
+        What the result calls itself; by default the path, or what the spectrum knows.
+
+    Raises
+    ------
+    HarpsstarError
+        When it cannot be read or does not cover the wavelengths that are analysed.
+    """
+    named = isinstance(source, str | Path)
+    spectrum = read(source, blaze_dir=blaze_dir) if named else source
+    seen = observation_of(spectrum)
+    name = file or (str(source) if named else seen.file)
+    return prepared_from(pixels_from(spectrum), bank, seen, name)
+
+
+def prepared_from(
+    pixels: Pixels, bank: Bank, seen: Observation = _UNKNOWN, file: str = ""
+) -> Prepared:
+    """:func:`prepare` of bare arrays."""
+    velocity = measure_velocity(pixels, bank)
+    return Prepared(file, seen, velocity, to_canonical(pixels, velocity.rv))
+
+
+def attempt(
+    source: Source, bank: Bank, *, blaze_dir: str | Path | None = None, file: str | None = None
+) -> Prepared | Row:
+    """:func:`prepare`, or a failed row that says why not; nothing is raised."""
+    name = file or (str(source) if isinstance(source, str | Path) else "")
+    try:
+        return prepare(source, bank, blaze_dir=blaze_dir, file=file)
+    except Exception as error:  # noqa: BLE001  another file's row must not be lost
+        return failed_row(name, error)
+
+
+def failed_row(file: str, error: Exception) -> Row:
+    """Row of a spectrum that gave no labels; what is not our own error asks to be reported."""
+    if isinstance(error, HarpsstarError):
+        return Row.failed(file, error)
+    return Row.failed(file, f"unexpected {type(error).__name__}: {error}; please report it")
+
+
+def observation_of(spectrum: Spectrum | SpectrumCollection) -> Observation:
+    """What the reader found in the header; a neutral answer for a spectrum made by hand."""
+    found = (spectrum.meta or {}).get("observation")
+    return found if isinstance(found, Observation) else _UNKNOWN
