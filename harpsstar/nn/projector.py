@@ -154,6 +154,10 @@ class ProjectorNetwork(nn.Module):
         )  # fmt: skip
         self.head = FullCovariance(width, n_labels)
 
+    def log_noise(self, ivar: Tensor) -> Tensor:
+        """(B,) natural log of the noise; see :meth:`Projector.log_noise`."""
+        return self.projector.log_noise(ivar)
+
     def features(self, flux: Tensor, model: Tensor, ivar: Tensor) -> Tensor:
         """(B, K + 1 + orders): components, log noise and coverage; see :class:`Projector`."""
         return torch.cat(

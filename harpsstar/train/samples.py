@@ -10,20 +10,31 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from harpsstar._tensors import write_tensors
+from harpsstar.instruments import get_instrument
 from harpsstar.nn.projector import ProjectorNetwork
 from harpsstar.nn.zoo import scale_labels
+from harpsstar.spectra.frame import ROWS, canonical_wavelengths
+from harpsstar.synth.emulator import Emulator
+from harpsstar.train.recipes import ImageRecipe, Recipe
 from harpsstar.train.simulate import Exposure, Simulator
 
 #: Spectra (stars) in a shard.
 SHARD = 1024
 
 
+def simulator_for(recipe: Recipe | ImageRecipe, emulator: Emulator, seed: int) -> Simulator:
+    """Make the simulator that a recipe asks for."""
+    instrument = get_instrument("HARPS-N")
+    wave = torch.from_numpy(canonical_wavelengths().copy())
+    blaze = torch.from_numpy(instrument.blaze(list(ROWS))).float()
+    blaze = blaze / blaze.median()
+    return Simulator(emulator, wave, blaze, recipe.resolution, recipe.priors, seed)
+
+
 @torch.no_grad()
 def fit_projector(network: ProjectorNetwork, simulator: Simulator, n: int) -> float:
     """Set the network's projector from `n` spectra; return the share of variance it keeps."""
-    parts = [
-        simulator.spectra(simulator.draw(m)) for m in [256] * (n // 256) + [n % 256] if m
-    ]
+    parts = [simulator.spectra(simulator.draw(m)) for m in [256] * (n // 256) + [n % 256] if m]
     share = network.projector.fit(torch.cat(parts), simulator.blaze)
     return float(share.sum())
 

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
+import typing
+from pathlib import Path
 
 import pytest
 
 from harpsstar.config import from_mapping, to_mapping
 from harpsstar.errors import ConfigError
-from harpsstar.train.recipes import Recipe, packaged, read_recipe
+from harpsstar.evaluate.paper import N_TEST, TABLE2
+from harpsstar.nn import zoo
+from harpsstar.train.loop import network_options
+from harpsstar.train.recipes import ImageRecipe, Recipe, packaged, read_recipe, recipe_from
+
+PAPER = [row for row in TABLE2 if row.network]
 
 
 def test_the_packaged_recipes_can_be_read():
@@ -25,6 +33,18 @@ def test_the_packaged_recipes_can_be_read():
         ("name = 'a'\n[data]\nspectrum = 1", "data.spectrum", ("spectra", "exposures", "batch")),
         ("name = 'a'\n[priors]\nsnrs = [1.0]", "priors.snrs", ("snr", "vmic_scatter", "rv_error")),
         ("name = 'a'\n[optimiser]\nlr = 0.1", "optimiser.lr", ("learning_rate", "epochs")),
+        (
+            "name = 'a'\n[network]\nname = 'resnet'\nwidth = 1",
+            "network.width",
+            ("hidden", "strides"),
+        ),
+        ("name = 'a'\n[network]\nname = 'attention'\nstrides = [1]", "network.strides", ("bins",)),
+        (
+            "name = 'a'\n[network]\nname = 'resnet'\n[data]\nexposures = 1",
+            "data.exposures",
+            ("snr",),
+        ),
+        ("extends = 'default'\nname = 'a'\nsede = 1", "sede", ("seed",)),
     ],
 )
 def test_an_unknown_key_is_refused_and_the_valid_ones_are_named(tmp_path, text, wrong, valid):
@@ -48,6 +68,16 @@ def test_an_unknown_key_is_refused_and_the_valid_ones_are_named(tmp_path, text, 
         ("name = 'a'\n[calibration]\nsnr = [50.0, 10.0]", "increasing"),
         ("name = 'a'\n[calibration]\nsnr = [50.0]", "two"),
         ("name = ", "TOML"),
+        ("name = 'a'\n[network]\nname = 'perceptron'", "'projector', 'resnet', 'attention'"),
+        ("name = 'a'\n[network]\nname = 'resnet'\ncovariance = 'half'", "'diagonal', 'full'"),
+        ("name = 'a'\n[network]\nname = 'resnet'\nchannels = [1, 2]", "5 values"),
+        ("name = 'a'\n[network]\nname = 'resnet'\n[data]\nsnr = 0", "positive"),
+        ("name = 'a'\n[network]\nname = 'resnet'\n[data]\nteff = [3000, 4000]", "3500"),
+        ("name = 'a'\n[network]\nname = 'resnet'\n[denoiser]\nstrides = [2]", "one length"),
+        ("name = 'a'\n[optimiser]\nepochs = 0", "positive"),
+        ("extends = 'none'\nname = 'a'", "no such recipe"),
+        ("extends = 'recipe.toml'\nname = 'a'", "extends itself"),
+        ("extends = 5\nname = 'a'", "name of a recipe"),
     ],
 )
 def test_impossible_recipes_are_refused(tmp_path, text, word):
@@ -66,3 +96,111 @@ def test_a_recipe_survives_the_card_of_a_model():
     recipe = dataclasses.replace(read_recipe("default"), seed=7)
     for mapping in (dataclasses.asdict(recipe), to_mapping(recipe)):
         assert from_mapping(Recipe, json.loads(json.dumps(mapping))) == recipe
+
+
+@pytest.mark.parametrize("name", packaged())
+def test_every_recipe_is_named_as_its_file_and_survives_a_card(name):
+    recipe = read_recipe(name)
+    assert recipe.name == name
+    assert recipe_from(json.loads(json.dumps(to_mapping(recipe)))) == recipe
+
+
+@pytest.mark.parametrize("kind", ["seeds", "quick"])
+@pytest.mark.parametrize(
+    "row", PAPER, ids=lambda row: f"{row.network}-{row.covariance}-{row.snr:g}"
+)
+def test_every_row_of_the_paper_has_a_recipe(kind, row):
+    recipe = read_recipe(f"{kind}-{row.network}-{row.covariance}-{row.snr:g}")
+    assert network_options(recipe)[0] == row.network
+    assert recipe.network.covariance == row.covariance
+    assert (recipe.data.snr, recipe.data.teff) == (row.snr, row.teff)
+    assert recipe.data.preset == "seeds"
+    assert recipe.data.wavelengths == (5050.0, 5350.0)
+
+
+@pytest.mark.parametrize(
+    "row", PAPER, ids=lambda row: f"{row.network}-{row.covariance}-{row.snr:g}"
+)
+def test_the_rows_are_trained_as_the_paper_says(row):
+    """Sections 2.1 and 4: optimisers, rates, epochs, the drop of the rate, the training set."""
+    recipe = read_recipe(f"seeds-{row.network}-{row.covariance}-{row.snr:g}")
+    assert recipe.data.spectra == 253 * 7 * 16 - N_TEST
+    made = recipe.optimiser
+    assert (made.algorithm, made.learning_rate, made.epochs) == ("adam", 1e-4, 750)
+    assert (made.schedule, made.gamma, made.last_epochs) == ("step", 0.1, 50)
+    assert (recipe.denoiser is not None) == row.network.startswith("dae-")
+    if recipe.denoiser is not None:
+        made = recipe.denoiser.optimiser
+        assert (made.algorithm, made.learning_rate, made.epochs) == ("adamw", 3e-4, 1500)
+        assert (made.schedule, made.gamma, made.last_epochs) == ("step", 0.1, 50)
+
+
+@pytest.mark.parametrize("name", [name for name in packaged() if name != "default"])
+def test_the_network_of_every_recipe_can_be_built(name):
+    recipe = read_recipe(name)
+    assert isinstance(recipe, ImageRecipe)
+    network = zoo.build(*network_options(recipe))
+    assert network.shape == (8, 4096)
+
+
+def test_our_own_spectra_are_all_that_differs_from_the_paper_s():
+    for network in ("resnet", "attention"):
+        ours = read_recipe(f"ours-{network}-diagonal-100")
+        quick = read_recipe(f"quick-{network}-diagonal-100")
+        data = dataclasses.replace(ours.data, preset="seeds")
+        same = dataclasses.replace(ours, name=quick.name, description=quick.description, data=data)
+        assert same == quick
+
+
+def test_a_recipe_of_a_user_extends_another_one_beside_it(tmp_path):
+    (tmp_path / "one.toml").write_text("extends = 'default'\nname = 'one'\n[optimiser]\nepochs = 7")
+    (tmp_path / "two.toml").write_text("extends = 'one.toml'\nname = 'two'\n[data]\nbatch = 5")
+    recipe = read_recipe(tmp_path / "two.toml")
+    default = read_recipe("default")
+    assert (recipe.name, recipe.optimiser.epochs, recipe.data.batch) == ("two", 7, 5)
+    assert recipe.network == default.network
+    assert recipe.optimiser.batch == default.optimiser.batch
+
+
+def test_single_values_are_changed_on_top_and_checked_as_any_other():
+    recipe = read_recipe("default", ("optimiser.epochs = 3", "seed=4"))
+    assert (recipe.optimiser.epochs, recipe.seed) == (3, 4)
+    assert recipe.optimiser.batch == read_recipe("default").optimiser.batch
+    with pytest.raises(ConfigError, match="a whole number"):
+        read_recipe("default", ("optimiser.epochs = 'x'",))
+    with pytest.raises(ConfigError, match="optimiser.epoch"):
+        read_recipe("default", ("optimiser.epoch = 3",))
+    with pytest.raises(ConfigError, match="not TOML"):
+        read_recipe("default", ("optimiser.epochs",))
+
+
+def keys_of(kind, prefix=""):
+    """Every key of a dataclass of dataclasses but what `extends` and tables of priors hold."""
+    hints = typing.get_type_hints(kind)
+    for item in dataclasses.fields(kind):
+        kinds = [one for one in (hints[item.name], *typing.get_args(hints[item.name]))
+                 if dataclasses.is_dataclass(one)]  # fmt: skip
+        name = f"{prefix}{item.name}"
+        if item.name == "priors" or name == "denoiser.optimiser":
+            yield f"{name}.…"
+        elif kinds:
+            for one in kinds:
+                yield from keys_of(one, f"{name}.")
+        else:
+            yield name
+
+
+def test_every_key_and_recipe_is_documented():
+    page = (Path(__file__).parents[2] / "docs/reference/recipes.md").read_text(encoding="utf-8")
+    cells = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
+    documented = set(re.findall(r"`([^`]+)`", " ".join(cells)))
+    for kind in (Recipe, ImageRecipe):
+        for key in keys_of(kind):
+            assert key in documented, key
+    seeds = {name for name in packaged() if not name.startswith("quick-")}
+    assert seeds <= documented
+    assert {name.replace("seeds", "quick") for name in seeds if "seeds" in name} == {
+        name for name in packaged() if name.startswith("quick-")
+    }
+    real = {key for kind in (Recipe, ImageRecipe) for key in keys_of(kind)} | seeds | {"quick-…"}
+    assert documented <= real
