@@ -21,6 +21,8 @@ from harpsstar._version import __version__
 from harpsstar.errors import HarpsstarError, HarpsstarWarning
 
 if TYPE_CHECKING:
+    from harpsstar.infer.fit.engine import fit
+    from harpsstar.infer.fit.velocity import velocity
     from harpsstar.infer.predict import predict
     from harpsstar.io import read
     from harpsstar.io.results import read_table, write_table
@@ -29,9 +31,11 @@ if TYPE_CHECKING:
 #: The module of each public name that is imported when it is first used.
 _LAZY = {
     "Emulator": "harpsstar.synth.emulator",
+    "fit": "harpsstar.infer.fit.engine",
     "predict": "harpsstar.infer.predict",
     "read": "harpsstar.io",
     "read_table": "harpsstar.io.results",
+    "velocity": "harpsstar.infer.fit.velocity",
     "write_table": "harpsstar.io.results",
 }
 
@@ -40,9 +44,11 @@ __all__ = [
     "HarpsstarError",
     "HarpsstarWarning",
     "__version__",
+    "fit",
     "predict",
     "read",
     "read_table",
+    "velocity",
     "write_table",
 ]
 

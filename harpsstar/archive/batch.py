@@ -1,44 +1,161 @@
-"""A batch: many inputs, one row for each, one table."""
+"""A run: many inputs, one row for each, kept in a journal, and a table made of it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from harpsstar.archive.files import Found, find
-from harpsstar.io.results import Row, check_output, provenance, to_table, write_table
+from harpsstar._version import __version__
+from harpsstar.archive.discover import Candidate, Selection, Survey, survey
+from harpsstar.archive.engine import model_of, process
+from harpsstar.archive.export import META, check_place, export, remove_leftovers
+from harpsstar.archive.facts import Facts, night_of
+from harpsstar.archive.files import find
+from harpsstar.archive.journal import Journal, Known, Record, journal_of
+from harpsstar.archive.pool import Pool, make_pool
+from harpsstar.archive.worker import STEPS, Done, Input, ModelFacts, Settings
+from harpsstar.io.results import Row, provenance
 
-#: Called with a row, its number (from 1) and how many there will be.
-OnRow = Callable[[Row, int, int], None]
-#: One row for each path, in order, never raising because of a file.
-PredictRows = Callable[[Sequence[Path]], Iterator[Row]]
+_REFRESH = "refresh"
+#: Most worker processes that are started unasked: each takes some 0.7 GB of memory.
+_MOST_JOBS = 4
+#: Fewer files than this are not worth another process.
+_LEAST_SHARE = 8
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that a user or a pipeline may want to know.
+
+    Attributes
+    ----------
+    kind : str
+        ``"looking"``, ``"found"``, ``"model"``, ``"row"``, ``"table"``, ``"report"``,
+        ``"interrupted"`` or ``"end"``.
+    facts : mapping
+        What JSON holds.
+    row : Row or None
+        Of kind ``"row"``.
+    """
+
+    kind: str
+    facts: Mapping[str, Any]
+    row: Row | None = None
+
+
+#: Told of every event as soon as it is there.
+OnEvent = Callable[[Event], None]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a run is done.
+
+    Attributes
+    ----------
+    model, blaze_dir : str or Path, optional
+        See :func:`harpsstar.infer.predict.predict_rows`.
+    jobs : int, optional
+        Worker processes; one per processor, at most 4, by default. 0 works in this process.
+    scheduler : str, optional
+        Address of a Dask scheduler whose workers do it instead.
+    batch : int
+        Files that one worker measures together.
+    seconds : float
+        Longest time that reading one file may take.
+    refresh : bool
+        Do files again that have a row.
+    append : bool
+        Keep the rows of earlier inputs in the table.
+    by_night : bool
+        The output is a folder with one Parquet file for each night.
+    overwrite : bool
+        Whether an output that this journal did not make may be replaced.
+    report : Path, optional
+        A page to write about the run, see :mod:`harpsstar.archive.report`.
+    command : str
+        What the user typed, for the table's metadata.
+    """
+
+    model: str | Path | None = None
+    blaze_dir: str | Path | None = None
+    jobs: int | None = None
+    scheduler: str | None = None
+    batch: int = 16
+    seconds: float = 60.0
+    refresh: bool = False
+    append: bool = False
+    by_night: bool = False
+    overwrite: bool = True
+    report: Path | None = None
+    command: str = ""
+
+    @property
+    def settings(self) -> Settings:
+        """What the workers need to know."""
+        model, blaze_dir = (
+            None if item is None else str(item) for item in (self.model, self.blaze_dir)
+        )
+        # A model that is a file must be found from wherever a worker runs.
+        if model is not None and os.path.isfile(model):
+            model = os.path.abspath(model)
+        if blaze_dir is not None:
+            blaze_dir = os.path.abspath(blaze_dir)
+        return Settings(model, blaze_dir, self.seconds)
+
+    def workers(self, files: int) -> int:
+        """How many worker processes for so many files."""
+        if self.jobs is not None:
+            return self.jobs
+        affinity = getattr(os, "sched_getaffinity", None)
+        processors = len(affinity(0)) if affinity else os.cpu_count() or 1
+        return max(1, min(_MOST_JOBS, processors, files // _LEAST_SHARE))
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a batch came to.
+    """What a run came to.
 
     Attributes
     ----------
     rows : tuple of Row
-        In the order of the inputs; fewer than ``total`` when interrupted.
+        In the order of the inputs, where no table was asked for; else empty.
     total : int
         How many inputs there were.
     output : Path or None
-        The file written.
+        The table written.
     interrupted : bool
-        Whether the user stopped the batch.
+        Whether the user stopped the run.
+    counts : mapping
+        How many of the inputs have each status; those of ``rows`` if not given.
+    resumed : int
+        How many inputs had their rows from an earlier run.
+    left_out : mapping
+        How many files were left out, by reason.
+    stale : mapping
+        How many rows were made by another model than today's, by model.
     """
 
     rows: tuple[Row, ...]
     total: int
     output: Path | None
     interrupted: bool
+    counts: Mapping[str, int] | None = None
+    resumed: int = 0
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    stale: Mapping[str, int] = field(default_factory=dict)
 
     def count(self, status: str) -> int:
         """Return how many rows have this status (ok, flagged, failed)."""
+        if self.counts is not None:
+            return self.counts.get(status, 0)
         return sum(row.status == status for row in self.rows)
 
 
@@ -46,11 +163,9 @@ def predict_files(
     inputs: Iterable[str | Path],
     output: str | Path | None = None,
     *,
-    model: str | Path | None = None,
-    blaze_dir: str | Path | None = None,
-    command: str = "",
-    overwrite: bool = True,
-    on_row: OnRow | None = None,
+    selection: Selection | None = None,
+    options: Options | None = None,
+    on_event: OnEvent | None = None,
 ) -> Outcome:
     """Predict the labels of every spectrum in files, folders and patterns.
 
@@ -59,73 +174,236 @@ def predict_files(
     inputs : iterable of str or Path
         See :func:`harpsstar.archive.files.find`.
     output : str or Path, optional
-        Where the table goes, see :func:`harpsstar.io.results.write_table`.
-    model : str or Path, optional
-        Name or file of the model; the default model without.
-    blaze_dir : str or Path, optional
-        Where blaze files are looked for when they do not lie beside a spectrum.
-    command : str
-        What the user typed, for the table's metadata.
-    overwrite : bool
-        Whether an existing output may be replaced.
-    on_row : callable, optional
-        Told of every row as soon as it is there.
+        Where the table goes, see :func:`harpsstar.io.results.write_table`. Its journal lies beside
+        it; files that have a row there are not done again unless they have changed.
+    selection, options
+        Which files, and how.
+    on_event : callable, optional
+        Told of every event.
 
     Raises
     ------
     OutputError
         The output cannot be written; found out, where possible, before any work.
+    BusyError
+        Another run is writing to this output.
+    StorageError
+        A full disk, or no permission.
     ModelError
         There is no such model.
+    ConfigError
+        The scheduler does not answer.
     """
-    if output is not None:
-        check_output(output, overwrite=overwrite)
-
-    # Here, because torch takes its time and a wrong output should be told at once.
-    from harpsstar.infer.predict import predict_rows
-    from harpsstar.nn.zoo import read_card
-
-    def predict(paths: Sequence[Path]) -> Iterator[Row]:
-        return predict_rows(paths, model=model, blaze_dir=blaze_dir)
-
-    meta = provenance(command, read_card(model or "default"))
-    return run(find(inputs), predict, output, meta=meta, on_row=on_row)
+    options = options or Options()
+    path = None if output is None else check_output(Path(output), options)
+    found = find(inputs)
+    with closing(make_pool(options.workers(len(found)), options.scheduler)) as pool:
+        # First, so that a model that is not there is told before a journal is made.
+        model = model_of(pool, options.settings)
+        with Journal(None if path is None else journal_of(path)) as journal:
+            run = Run(journal, pool, model, path, options, on_event or nobody)
+            return run(survey(found, selection or Selection(), journal, run.looking))
 
 
-def run(
-    found: Sequence[Found],
-    predict: PredictRows,
+def plan_files(
+    inputs: Iterable[str | Path],
     output: str | Path | None = None,
     *,
-    meta: dict[str, Any] | None = None,
-    on_row: OnRow | None = None,
-) -> Outcome:
-    """Make a row of every input and write the table.
+    selection: Selection | None = None,
+    options: Options | None = None,
+) -> list[tuple[Candidate, str]]:
+    """Say what :func:`predict_files` would do with every file: ``predict``, ``keep`` or why not.
 
-    When the user interrupts (Ctrl-C), the rows made so far go to a file beside ``output`` with
-    ``.partial`` in its name; ``output`` itself stays as it was.
+    No row and no table is changed; what headers say is remembered. Raises as :func:`predict_files`.
     """
-    rows: list[Row] = []
-    interrupted = False
-    try:
-        for row in _rows(found, predict):
+    options = options or Options()
+    path = None if output is None else journal_of(check_output(Path(output), options))
+    with Journal(path if path is not None and path.exists() else None) as journal:
+        seen = survey(find(inputs), selection or Selection(), journal)
+        plan = [(item, f"leave out: {item.skip}") for item in seen.left_out]
+        for item in seen.chosen:
+            known = journal.known(item.key)
+            kept = known is not None and not options.refresh and is_kept(item, known)
+            plan.append((item, "keep the row" if kept else "predict"))
+    return sorted(plan, key=lambda pair: str(pair[0].found.path))
+
+
+def check_output(output: Path, options: Options) -> Path:
+    """Return the output if it can probably be written, see :func:`check_place`.
+
+    What has a journal may be replaced, whatever ``overwrite`` says.
+    """
+    mine = journal_of(output).exists()
+    return check_place(output, by_night=options.by_night, overwrite=options.overwrite or mine)
+
+
+class Run:
+    """One run over what a survey has chosen; :mod:`harpsstar.archive.watch` calls it repeatedly.
+
+    Parameters
+    ----------
+    journal : Journal
+    pool : Pool
+    model : ModelFacts
+        That of the workers.
+    output : Path or None
+        The table.
+    options : Options
+    tell : callable
+        Told of every event.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        pool: Pool,
+        model: ModelFacts,
+        output: Path | None,
+        options: Options,
+        tell: OnEvent,
+    ) -> None:
+        self.journal, self.pool, self.model = journal, pool, model
+        self.output, self.options, self.tell = output, options, tell
+        if output is not None:
+            remove_leftovers(output)
+
+    def looking(self, done: int, total: int) -> None:
+        """Tell how many headers have been looked at."""
+        self._say("looking", done=done, total=total)
+
+    def __call__(self, seen: Survey) -> Outcome:
+        """Do what is to be done, and write the table."""
+        self.journal.set_inputs((item.found for item in seen.chosen), append=self.options.append)
+        # Of an exposure that has come in parts, the better product may be the later one.
+        self.journal.drop_inputs(item.key for item in seen.left_out if item.twin)
+        since = self._refresh_since()
+        counts: Counter[str] = Counter()
+        todo = []
+        for item in seen.chosen:
+            known = self.journal.known(item.key)
+            if known is not None and is_kept(item, known, since):
+                counts[known.status] += 1
+            else:
+                todo.append(item)
+        resumed = counts.total()
+        self._say("found", inputs=len(seen.chosen), todo=len(todo), resumed=resumed,
+                  left_out=seen.reasons())
+        interrupted = False
+        try:
+            for row in self._rows(todo, resumed):
+                counts[row.status] += 1
+            self.journal.put_note(_REFRESH, "")
+            self._export(seen)
+        except KeyboardInterrupt:
+            interrupted = True
+        self._say("interrupted" if interrupted else "end", counts=dict(counts))
+        return self._outcome(seen, resumed, interrupted, counts)
+
+    def _refresh_since(self) -> int:
+        """Serial number of the last row that a refresh, perhaps an interrupted one, is to replace.
+
+        Without a refresh every row is kept.
+        """
+        if not self.options.refresh:
+            return -1
+        serial, _, model = self.journal.note(_REFRESH).partition(" ")
+        if not serial or model != self.model.version:
+            serial = str(self.journal.serial)
+            self.journal.put_note(_REFRESH, f"{serial} {self.model.version}")
+        return int(serial)
+
+    def _rows(self, todo: Sequence[Candidate], resumed: int) -> Iterator[Row]:
+        """Make the rows, each safe in the journal before it is told."""
+        items = {item.key: item for item in todo}
+        present = [item for item in todo if item.found.problem is None]
+        absent = [_absent(item) for item in todo if item.found.problem is not None]
+        inputs = (self._input(item) for item in present)
+        size = max(1, min(self.options.batch, -(-len(present) // max(1, self.pool.capacity))))
+        number = resumed
+        for batch in chain([absent], process(inputs, self.pool, self.options.settings, size)):
+            for done, row in zip(batch, self._record(batch, items), strict=True):
+                number += 1
+                row = replace(row, file=str(items[done.key].found.path))
+                facts = {"number": number, "total": resumed + len(todo),
+                         **{name: round(getattr(done, name), 4) for name in STEPS}}
+                self.tell(Event("row", facts, row))
+                yield row
+
+    def _input(self, item: Candidate) -> Input:
+        known = self.journal.known(item.key)
+        redo = known is None or not known.final or self.options.refresh
+        digest = "" if known is None or redo else known.digest
+        return Input(item.key, os.path.abspath(item.found.path), digest)
+
+    def _record(self, batch: Sequence[Done], items: Mapping[str, Candidate]) -> list[Row]:
+        """Put rows into the journal; a file whose content is what it was keeps its row."""
+        rows = []
+        records = []
+        for done in batch:
+            if done.row is None:
+                rows.append(self.journal.confirm(done.key, done.stamp))
+                continue
+            row = _completed(done.row, items[done.key].facts)
             rows.append(row)
-            if on_row is not None:
-                on_row(row, len(rows), len(found))
-    except KeyboardInterrupt:
-        interrupted = True
-    written = None
-    if output is not None and (rows or not interrupted):
-        written = _partial(Path(output)) if interrupted else Path(output)
-        write_table(to_table(rows, meta), written)
-    return Outcome(tuple(rows), len(found), written, interrupted)
+            night = night_of(row.bjd, items[done.key].facts.start)
+            records.append(Record(done.key, row, done.stamp, done.digest, self.model.version,
+                                  night, done.final))
+        self.journal.record(records)
+        return rows
+
+    def _export(self, seen: Survey) -> None:
+        if self.output is not None:
+            meta = provenance(self.options.command, self.model.card)
+            self.journal.put_note(META, json.dumps(meta))
+            export(self.journal, self.output, meta, by_night=self.options.by_night)
+            self._say("table", path=str(self.output))
+        if self.options.report is not None:
+            from harpsstar.archive.report import write_report
+
+            about = {"Command": self.options.command, "Model": self.model.version,
+                     "harpsstar": __version__}
+            write_report(self.journal, self.pool, self.options.settings, self.options.report,
+                         about=about, left_out=seen.reasons())
+            self._say("report", path=str(self.options.report))
+
+    def _outcome(
+        self, seen: Survey, resumed: int, interrupted: bool, counts: Mapping[str, int]
+    ) -> Outcome:
+        stale = self.journal.models()
+        stale.pop(self.model.version, None)
+        return Outcome(
+            rows=tuple(self.journal.rows()) if self.output is None else (),
+            total=len(seen.chosen),
+            output=None if interrupted else self.output,
+            interrupted=interrupted,
+            counts=counts,
+            resumed=resumed,
+            left_out=seen.reasons(),
+            stale=stale,
+        )
+
+    def _say(self, kind: str, **facts: Any) -> None:
+        self.tell(Event(kind, facts))
 
 
-def _rows(found: Sequence[Found], predict: PredictRows) -> Iterator[Row]:
-    predicted = predict([item.path for item in found if item.problem is None])
-    for item in found:
-        yield next(predicted) if item.problem is None else Row.failed(item.path, item.problem)
+def is_kept(item: Candidate, known: Known, since: int = -1) -> bool:
+    """Tell whether a file needs not be done again: its row holds, and is newer than ``since``."""
+    unchanged = known.stamp is not None and known.stamp == item.stamp
+    return known.final and unchanged and known.serial > since
 
 
-def _partial(output: Path) -> Path:
-    return output.with_name(f"{output.stem}.partial{output.suffix}")
+def _absent(item: Candidate) -> Done:
+    assert item.found.problem is not None  # that is how it was chosen
+    return Done(item.key, Row.failed(item.found.path, item.found.problem), final=False)
+
+
+def _completed(row: Row, facts: Facts) -> Row:
+    """Say of a failed input what its header says."""
+    if row.status != "failed":
+        return row
+    return replace(row, target=facts.target, instrument=facts.instrument, product=facts.product,
+                   bjd=facts.bjd, snr=facts.snr)
+
+
+def nobody(event: Event) -> None:
+    """Listen to nothing."""

@@ -5,13 +5,17 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harpsstar.errors import ReadError
 
 #: What the name of a file ends with, in lower case, to be taken from a folder.
 ENDINGS: tuple[str, ...] = (".fits", ".fit", ".fits.gz", ".fit.gz")
+
+
+#: Size, and the times of the last change of content and of the file itself, in nanoseconds.
+Stamp = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -24,10 +28,31 @@ class Found:
         As the user named it, or as found in the folder or by the pattern that the user named.
     problem : ReadError or None
         Why there is nothing to read; None for a regular file.
+    named : bool
+        Whether the user named this very file (a pattern names what it matches), rather than a
+        folder in which it was found.
     """
 
     path: Path
     problem: ReadError | None = None
+    named: bool = True
+
+    @property
+    def key(self) -> str:
+        """The file however it is named: its absolute path without links."""
+        return os.path.realpath(self.path)
+
+
+def stamp_of(path: str | Path) -> Stamp | None:
+    """Return what changes when a file is written to; None when there is no such file.
+
+    The time of the last change of the file itself cannot be set back by copying tools.
+    """
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def find(inputs: Iterable[str | Path]) -> list[Found]:
@@ -51,7 +76,9 @@ def find(inputs: Iterable[str | Path]) -> list[Found]:
     unique: dict[str, Found] = {}
     for name in inputs:
         for found in _expand(os.fspath(name)):
-            unique.setdefault(os.path.realpath(found.path), found)
+            first = unique.setdefault(found.key, found)
+            if found.named and not first.named:
+                unique[found.key] = replace(first, named=True)
     return list(unique.values())
 
 
@@ -92,7 +119,8 @@ def _folder(folder: str) -> Iterator[Found]:
         for name in sorted(names):
             if name.lower().endswith(ENDINGS) and not name.startswith("."):
                 empty = False
-                yield from _existing(os.path.join(parent, name))
+                for found in _existing(os.path.join(parent, name)):
+                    yield replace(found, named=False)
     for error in unreadable:
         yield _problem(str(error.filename), f"cannot be opened ({error.strerror})",
                        "check the permissions")

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from harpsstar._version import __version__
-from harpsstar.cli import evaluate, inspect, models, predict, synth, train
+from harpsstar.cli import archive, evaluate, fit, inspect, models, predict, synth, train, watch
 from harpsstar.cli.exit import ExitCode, describe_codes
 from harpsstar.errors import HarpsstarError
 
@@ -41,8 +41,11 @@ app = typer.Typer(
     epilog=describe_codes(),
 )
 app.command()(predict.predict)
+app.command()(fit.fit)
+app.command()(watch.watch)
 app.command()(inspect.inspect)
 app.command()(train.train)
+app.add_typer(archive.app, name="archive")
 app.add_typer(synth.app, name="synth")
 app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(models.app, name="models")

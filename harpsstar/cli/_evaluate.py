@@ -12,11 +12,17 @@ from rich.table import Table
 from rich.text import Text
 
 from harpsstar.cli._show import _console
+from harpsstar.errors import ConfigError
 from harpsstar.labels import LABELS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from harpsstar.evaluate.accuracy import Accuracy
+    from harpsstar.evaluate.calibration import Calibration
     from harpsstar.evaluate.emulator import EmulatorAccuracy
+    from harpsstar.evaluate.flags import FlagResult
+    from harpsstar.evaluate.robustness import Robustness
     from harpsstar.evaluate.stars import StarResult
 
 #: How values and differences of each label are written.
@@ -40,15 +46,33 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def show_accuracy(result: Accuracy) -> None:
-    """Show a row for each label."""
+def numbers(text: str, separator: str = ",", count: int = 0) -> tuple[float, ...]:
+    """Numbers of an option such as ``20,50``; exactly `count` of them if that is given."""
+    try:
+        values = tuple(float(part) for part in text.split(separator))
+    except ValueError:
+        values = ()
+    if not values or (count and len(values) != count):
+        wanted = f"{count} numbers" if count else "numbers"
+        raise ConfigError(f"{text!r}", expected=f"{wanted} separated by {separator!r}")
+    return values
+
+
+def show_accuracy(results: list[Accuracy]) -> None:
+    """Show a table for each signal-to-noise ratio, with a row for each label."""
+    for result in results:
+        _show_accuracy(result)
+
+
+def _show_accuracy(result: Accuracy) -> None:
     table = Table(
         "label", "MAE", "95 %", "median", "bias", "1σ [%]", "2σ [%]", "bound", "MAE/bound",
-        "bound, free", "MAE/bound",
-        title=f"SNR {result.snr:g}, {result.n} spectra, {result.noise} noise, "
-        f"{result.teff_range[0]:.0f}–{result.teff_range[1]:.0f} K, model {result.model or '–'}",
-        caption=f"bounds of the first {result.n_bound}: nuisances known, and free with the priors "
-        "of the training",
+        "bound, ends known", "MAE/bound",
+        title=f"SNR {result.snr:g}, {result.n} spectra, {result.noise} noise, nuisances "
+        f"{result.nuisances}, {result.teff_range[0]:.0f}–{result.teff_range[1]:.0f} K, model "
+        f"{result.model or '–'}",
+        caption=f"bounds of the first {result.n_bound}; the Cramér-Rao bound knows no ends of the "
+        "grid, so that MAE/bound may be below 1: the second one knows them",
     )  # fmt: skip
     for name, label in result.labels.items():
         table.add_row(
@@ -56,9 +80,46 @@ def show_accuracy(result: Accuracy) -> None:
             f"{label.mae:.3g}", f"{label.mae_low:.3g}–{label.mae_high:.3g}",
             f"{label.median_error:.3g}", f"{label.bias:+.2g}",
             f"{100 * label.coverage_1:.1f}", f"{100 * label.coverage_2:.1f}",
-            f"{label.bound_known:.3g}", f"{label.ratio_known:.2f}",
-            f"{label.bound_free:.3g}", f"{label.ratio_free:.2f}",
+            f"{label.bound:.3g}", f"{label.ratio:.2f}",
+            f"{label.bound_inside:.3g}", f"{label.ratio_inside:.2f}",
         )  # fmt: skip
+    _console().print(table)
+
+
+def show_calibration(result: Calibration) -> None:
+    """Show a row for each bin and label."""
+    table = Table("SNR", "Teff", "label", "1σ [%]", "2σ [%]", "ENCE", "sharpness", "PIT [%]",
+                  title=f"{result.n} spectra in each bin, model {result.model or '–'}",
+                  caption="right: 68.3, 95.4, 0, small, and 10 in each of ten bars")  # fmt: skip
+    for one in result.bins:
+        for name, label in one.labels.items():
+            table.add_row(
+                f"{one.snr:g}", f"{one.teff_range[0]:.0f}–{one.teff_range[1]:.0f}",
+                escape(_UNITS[name]), f"{100 * label.coverage_1:.1f}",
+                f"{100 * label.coverage_2:.1f}", f"{label.ence:.3f}", f"{label.sharpness:.3g}",
+                " ".join(f"{100 * bar:.0f}" for bar in label.pit),
+            )  # fmt: skip
+    _console().print(table)
+
+
+def show_robustness(result: Robustness) -> None:
+    """Show a row for each disturbance: median pull and coverage of every label."""
+    table = Table("disturbance", *(f"{name} [σ]" for name in _UNITS), "within 1σ [%]",
+                  title=f"median bias, SNR {result.snr:g}, {result.n} spectra, model "
+                  f"{result.model or '–'}")  # fmt: skip
+    for effect in result.effects:
+        shares = " ".join(f"{100 * share:.0f}" for share in effect.coverage.values())
+        table.add_row(effect.name, *(f"{x:+.2f}" for x in effect.bias.values()), shares)
+    _console().print(table)
+
+
+def show_flags(result: FlagResult) -> None:
+    """Show a row for each kind of spectra."""
+    table = Table("spectra", "number", "flagged [%]", "flags",
+                  title=f"serious flags, model {result.model or '–'}")  # fmt: skip
+    for kind in result.kinds:
+        names = ", ".join(f"{name} {count}" for name, count in kind.flags.items())
+        table.add_row(kind.kind, str(kind.n), f"{100 * kind.share:.1f}", names)
     _console().print(table)
 
 
@@ -80,20 +141,39 @@ def show_stars(results: list[StarResult]) -> None:
 
 
 def show_emulator(result: EmulatorAccuracy) -> None:
-    """Show a row for each axis."""
+    """Show a row for each axis, for all of them together, and for each comparison with PySME."""
     low, high = result.teff_range
+    biases = [escape(f"bias {unit}") for unit in _UNITS.values()]
+    carried = f", {result.carried_over} of them carried over" if result.carried_over else ""
     table = Table(
-        "axis", "order", "left out", "flux rms", "worst",
-        *(escape(f"bias {unit}") for unit in _UNITS.values()),
-        title=f"grid {result.grid}, {result.interpolation} interpolation; "
-        f"compression rms {result.residual_rms:.1e}, largest {result.residual_max:.1e}",
+        "axis", "order", "left out", "flux rms", "worst", *biases,
+        title=f"grid {result.grid}, {result.n_nodes} nodes{carried}; {result.interpolation} "
+        f"interpolation; compression rms {result.residual_rms:.1e}, "
+        f"largest {result.residual_max:.1e}",
         caption="errors half way between nodes, from left-out nodes at twice the spacing scaled "
-        f"by (1/2)^order; biases are medians in {low:.0f}–{high:.0f} K; an axis that is missing "
-        "has too few nodes to leave any out",
+        f"by (1/2)^order; biases: median / 90 % of stars in {low:.0f}–{high:.0f} K; an axis that "
+        "is missing has too few nodes to leave any out",
     )  # fmt: skip
-    for name, axis in result.axes.items():
+    rows = dict(result.axes) | ({"together": result.together} if result.together else {})
+    for name, axis in rows.items():
         table.add_row(
             name, str(axis.order), str(axis.n_left_out), f"{axis.flux_rms:.1e}",
-            f"{axis.flux_rms_worst:.1e}", *(f"{bias:.2g}" for bias in axis.bias.values()),
+            f"{axis.flux_rms_worst:.1e}", *_quantiles(axis.bias, axis.bias_90),
         )  # fmt: skip
     _console().print(table)
+    if not result.comparisons:
+        return
+    table = Table("against PySME", "stars", "flux rms", "90 %", "worst", *biases,
+                  caption="biases: median / 90 % / largest")  # fmt: skip
+    for name, other in result.comparisons.items():
+        table.add_row(
+            escape(name), str(other.n), f"{other.flux_rms:.1e}", f"{other.flux_rms_90:.1e}",
+            f"{other.flux_rms_worst:.1e}",
+            *_quantiles(other.bias, other.bias_90, other.bias_worst),
+        )  # fmt: skip
+    _console().print(table)
+
+
+def _quantiles(*biases: Mapping[str, float]) -> list[str]:
+    """One cell for each label: quantiles of its bias, smallest first."""
+    return [" / ".join(f"{bias[name]:.2g}" for bias in biases) for name in _UNITS]

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import typer
 from rich.console import Console
@@ -22,8 +22,12 @@ from rich.progress import (
 from rich.progress import Progress as Bar
 from rich.text import Text
 
+from harpsstar.cli._show import sentence
 from harpsstar.cli.exit import ExitCode
 from harpsstar.errors import OutputError
+
+if TYPE_CHECKING:
+    from harpsstar.archive.batch import Event
 
 
 class Stages:
@@ -37,16 +41,22 @@ class Stages:
         Seconds between two lines of one stage.
     clock : callable
         Seconds.
+    quiet : bool
+        Show nothing.
     """
 
     def __init__(
-        self, *, every: float = 30.0, clock: Callable[[], float] = time.monotonic
+        self,
+        *,
+        every: float = 30.0,
+        clock: Callable[[], float] = time.monotonic,
+        quiet: bool = False,
     ) -> None:
         self._console = Console(stderr=True, highlight=False)
-        self._every, self._clock = every, clock
+        self._every, self._clock, self._quiet = every, clock, quiet
         self._bar = Bar(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
                         _Rate(), TimeRemainingColumn(), TextColumn("{task.fields[remark]}"),
-                        console=self._console, disable=not self._console.is_terminal)
+                        console=self._console, disable=quiet or not self._console.is_terminal)
         self._tasks: dict[str, TaskID] = {}
         self._told: dict[str, tuple[float, int]] = {}
 
@@ -67,6 +77,8 @@ class Stages:
 
     def __call__(self, stage: str, done: int, total: int, remark: str = "") -> None:
         """Tell that ``done`` of ``total`` are there."""
+        if self._quiet:
+            return
         if not self._console.is_terminal:
             self._line(stage, done, total, remark)
             return
@@ -88,6 +100,35 @@ class Stages:
             if done < total:
                 parts.append(f"{_duration((total - done) / rate)} left")
         typer.echo(", ".join(parts + [remark] * bool(remark)), err=True)
+
+
+class Rows(Stages):
+    """The rows of a run: how many, how fast, and a line for each that failed.
+
+    Parameters
+    ----------
+    quiet : bool
+        Show only what failed.
+    verbose : bool
+        A line for every row.
+    """
+
+    def __init__(self, *, quiet: bool = False, verbose: bool = False) -> None:
+        super().__init__(quiet=quiet)
+        self._verbose = verbose
+
+    def event(self, event: Event) -> None:
+        """Show an event of a run."""
+        facts = event.facts
+        if event.kind == "looking":
+            self("headers", facts["done"], facts["total"])
+        elif event.kind == "found":
+            self("predicting", facts["resumed"], facts["inputs"])
+        elif event.row is not None:
+            self("predicting", facts["number"], facts["total"])
+            if self._verbose or event.row.status == "failed":
+                place = f"[{facts['number']}/{facts['total']}] {event.row.file}: "
+                self._console.print(Text(place + sentence(event.row)), soft_wrap=True)
 
 
 class _Rate(ProgressColumn):

@@ -5,15 +5,13 @@ from __future__ import annotations
 import hashlib
 import math
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
 from rich.table import Table
 from rich.text import Text
 
@@ -22,6 +20,8 @@ from harpsstar.labels import LABELS
 if TYPE_CHECKING:
     from harpsstar.archive.batch import Outcome
     from harpsstar.archive.describe import Description
+    from harpsstar.archive.discover import Candidate
+    from harpsstar.archive.summary import Star
     from harpsstar.io.results import Row
     from harpsstar.synth.inputs import Record
 
@@ -33,42 +33,8 @@ _STYLE = {"ok": "green", "flagged": "yellow", "failed": "red"}
 _UNLIMITED = 400
 
 
-class Progress:
-    """A bar on a terminal, a line for each row elsewhere; failures are always told.
-
-    Parameters
-    ----------
-    quiet : bool
-        Say nothing but failures.
-    """
-
-    def __init__(self, *, quiet: bool) -> None:
-        console = Console(stderr=True, highlight=False)
-        self._quiet = quiet
-        self._console = console
-        self._bar = Bar(TextColumn("predicting"), BarColumn(), MofNCompleteColumn(),
-                        TimeRemainingColumn(), console=console, transient=True,
-                        disable=quiet or not console.is_terminal)
-        self._task = self._bar.add_task("", total=None)
-
-    def __enter__(self) -> Self:
-        self._bar.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 traceback: TracebackType | None) -> None:
-        self._bar.stop()
-
-    def row(self, row: Row, number: int, total: int) -> None:
-        """Tell that row ``number`` of ``total`` is there."""
-        self._bar.update(self._task, completed=number, total=total)
-        told = row.status == "failed" or not (self._quiet or self._console.is_terminal)
-        if told:
-            line = Text(f"[{number}/{total}] {row.file}: {_sentence(row)}")
-            self._console.print(line, soft_wrap=True)
-
-
-def _sentence(row: Row) -> str:
+def sentence(row: Row) -> str:
+    """Say in a line what a row holds."""
     if row.status == "failed":
         return f"failed: {row.message}"
     labels = ", ".join(f"{label.name} {_value(row, label.name)} {label.unit}".rstrip()
@@ -78,29 +44,42 @@ def _sentence(row: Row) -> str:
 
 
 def _value(row: Row, name: str) -> str:
-    value, error = getattr(row, name), getattr(row, f"{name}_err", math.nan)
+    return _with_error(name, getattr(row, name), getattr(row, f"{name}_err", math.nan))
+
+
+def _with_error(name: str, value: float, error: float) -> str:
     if not math.isfinite(value):
         return "–"
     form, error_form = _FORM[name]
     return f"{value:{form}}" + (f" ± {error:{error_form}}" if math.isfinite(error) else "")
 
 
-def show_outcome(outcome: Outcome, *, quiet: bool) -> None:
-    """Show the rows of a batch, unless they were written to a file, and how many failed."""
-    if outcome.output is None and outcome.rows:
+def show_outcome(outcome: Outcome, *, quiet: bool, table: bool = True) -> None:
+    """Show the rows of a run, unless they were written to a file, and how many failed."""
+    if table and outcome.rows:
         _console().print(_rows_table(outcome.rows))
     failed = outcome.count("failed")
     if quiet and not failed and not outcome.interrupted:
         return
     print(_summary(outcome), file=sys.stderr)
+    for reason, number in outcome.left_out.items():
+        print(f"harpsstar: left out {number}: {reason}", file=sys.stderr)
+    for model, number in outcome.stale.items():
+        print(f"harpsstar: {number} rows were made by the model {model}, not by the present one;"
+              " --refresh makes them again", file=sys.stderr)
 
 
 def _summary(outcome: Outcome) -> str:
     counts = ", ".join(f"{outcome.count(status)} {status}" for status in _STYLE)
     where = f"; written to {outcome.output}" if outcome.output else ""
+    if outcome.resumed:
+        counts += f" ({outcome.resumed} of them from an earlier run)"
     if outcome.interrupted:
-        done = f"interrupted after {len(outcome.rows)} of {outcome.total} inputs"
-        return f"harpsstar: {done}: {counts}{where or '; nothing was written'}"
+        done = sum(outcome.count(status) for status in _STYLE)
+        return (f"harpsstar: interrupted after {done} of {outcome.total} inputs: {counts};"
+                " the same command goes on, if it has an output")
+    if outcome.total == 0:
+        return "harpsstar: nothing to do"
     if outcome.count("failed") == outcome.total:
         return f"harpsstar: no input gave a result: {counts}{where}"
     inputs = "1 input" if outcome.total == 1 else f"{outcome.total} inputs"
@@ -117,6 +96,27 @@ def _rows_table(rows: tuple[Row, ...]) -> Table:
         status = Text(row.status, style=_STYLE[row.status])
         table.add_row(Text(row.file), Text(row.target), *values, status, Text(remark))
     return table
+
+
+def show_stars(stars: Sequence[Star]) -> None:
+    """Show a line for each star: its labels, and the scatter of its epochs over the noise."""
+    units = [f" [{label.unit}]" if label.unit else "" for label in LABELS]
+    table = Table("target", "epochs", *(escape(label.name + unit)
+                                        for label, unit in zip(LABELS, units, strict=True)),
+                  "scatter / noise", escape("rv [km/s]"), "left out")
+    for star in stars:
+        labels = (_with_error(label.name, value, error) for label, value, error in zip(
+            LABELS, star.labels, (math.sqrt(star.covariance[i, i]) for i in range(4)), strict=True))
+        ratio = math.sqrt(star.chi2_red) if math.isfinite(star.chi2_red) else math.nan
+        left_out = {"flagged": star.flagged, "failed": star.failed, "copies": star.copies,
+                    "outliers": len(star.outliers)}
+        table.add_row(
+            Text(star.target), str(star.epochs), *labels,
+            f"{ratio:.1f}" if math.isfinite(ratio) else "–",
+            _with_error("rv", star.rv, star.rv_err),
+            ", ".join(f"{number} {what}" for what, number in left_out.items() if number),
+        )
+    _console().print(table)
 
 
 def show_description(description: Description) -> None:
@@ -160,3 +160,12 @@ def show_inputs(records: Sequence[Record], folder: Path) -> None:
 
 def _console() -> Console:
     return Console(highlight=False, width=None if sys.stdout.isatty() else _UNLIMITED)
+
+
+def show_plan(plan: Sequence[tuple[Candidate, str]]) -> None:
+    """Show what would be done with every file, and how many files with each."""
+    for item, what in plan:
+        facts = ", ".join(text for text in (item.facts.product, item.facts.target) if text)
+        print(f"{item.found.path}: {what}" + (f" ({facts})" if facts else ""))
+    for what, number in Counter(what for _, what in plan).most_common():
+        print(f"harpsstar: {number}: {what}", file=sys.stderr)

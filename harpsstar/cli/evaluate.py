@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from harpsstar.cli._paper import COMMANDS
+
 app = typer.Typer(no_args_is_help=True, help="How good models and the emulator are.")
 
 Model = Annotated[str, typer.Option(help="Name (see harpsstar models list) or file of the model.")]
@@ -21,29 +23,118 @@ class Interpolation(enum.StrEnum):
     LINEAR = "linear"
 
 
+Seed = Annotated[int, typer.Option(help="Of the spectra; no training has seen them.")]
+
+
+class Situation(enum.StrEnum):
+    """What inference knows of the nuisances."""
+
+    FREE = "free"
+    FIXED = "fixed"
+
+
 @app.command()
 def accuracy(
     model: Model = "default",
-    snr: Annotated[float, typer.Option(help="Signal-to-noise ratio per pixel.")] = 20.0,
+    snr: Annotated[
+        str, typer.Option(help="Signal-to-noise ratios per pixel, separated by commas.")
+    ] = "20",
     n: Annotated[int, typer.Option("-n", help="Fresh synthetic spectra.")] = 3000,
-    seed: Annotated[int, typer.Option(help="Of the spectra; no training has seen them.")] = 0,
+    seed: Seed = 0,
     batch: Annotated[int, typer.Option(help="Spectra at a time.")] = 64,
     bound_stars: Annotated[int, typer.Option(help="Of how many to compute the bound.")] = 300,
     teff: Annotated[
-        tuple[float, float] | None,
-        typer.Option(help="Only stars of these temperatures, K.", show_default="the whole grid"),
+        str | None,
+        typer.Option(help="Only these temperatures, K, as in 4000:6000.",
+                     show_default="the whole grid"),
     ] = None,
+    nuisances: Annotated[
+        Situation,
+        typer.Option(help="Drawn from their priors and solved for, or on their relations and "
+                          "known, with continuum and velocity."),
+    ] = Situation.FREE,
     white: Annotated[bool, typer.Option("--white", help="White noise and no masks.")] = False,
     json: Json = False,
 ) -> None:
     """Errors, coverage and the bound on fresh spectra drawn from the priors of the training."""
-    from harpsstar.cli._evaluate import show_accuracy, show_json
+    from harpsstar.cli._evaluate import numbers, show_accuracy, show_json
     from harpsstar.evaluate.accuracy import accuracy as measure
     from harpsstar.nn.zoo import load
 
-    result = measure(load(model), snr=snr, n=n, seed=seed, batch=batch, teff_range=teff,
-                     white=white, n_bound=bound_stars)  # fmt: skip
-    (show_json if json else show_accuracy)(result)
+    loaded, limits = load(model), None if teff is None else numbers(teff, ":", 2)
+    results = [
+        measure(loaded, snr=value, n=n, seed=seed, batch=batch, white=white, n_bound=bound_stars,
+                nuisances=nuisances.value, teff_range=limits)  # type: ignore[arg-type]
+        for value in numbers(snr)
+    ]  # fmt: skip
+    (show_json if json else show_accuracy)(results)
+
+
+@app.command()
+def calibration(
+    model: Model = "default",
+    snr: Annotated[
+        str, typer.Option(help="Signal-to-noise ratios per pixel, separated by commas.")
+    ] = "20,50,100,200",
+    n: Annotated[int, typer.Option("-n", help="Spectra in each bin.")] = 1000,
+    seed: Seed = 1,
+    picture: Annotated[
+        Path | None, typer.Option(help="Picture to draw: .png, .pdf or .svg.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Coverage, PIT, ENCE and sharpness of the claimed errors, by SNR and temperature."""
+    from harpsstar.cli._evaluate import numbers, show_calibration, show_json
+    from harpsstar.evaluate.calibration import calibration as measure
+    from harpsstar.evaluate.calibration import draw
+    from harpsstar.nn.zoo import load
+
+    result = measure(load(model), snr=numbers(snr), n=n, seed=seed)
+    (show_json if json else show_calibration)(result)
+    if picture is not None:
+        draw(result, picture)
+
+
+@app.command()
+def robustness(
+    model: Model = "default",
+    snr: Annotated[float, typer.Option(help="Signal-to-noise ratio per pixel.")] = 100.0,
+    n: Annotated[int, typer.Option("-n", help="Spectra.")] = 500,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Bias in sigmas when spectra are not as the training had them."""
+    from harpsstar.cli._evaluate import show_json, show_robustness
+    from harpsstar.evaluate.robustness import robustness as measure
+    from harpsstar.nn.zoo import load
+
+    result = measure(load(model), snr=snr, n=n, seed=seed)
+    (show_json if json else show_robustness)(result)
+
+
+@app.command()
+def flags(
+    model: Model = "default",
+    n: Annotated[int, typer.Option("-n", help="Spectra in all.")] = 2000,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """How many good, strange, empty and damaged spectra are flagged."""
+    from harpsstar.cli._evaluate import show_flags, show_json
+    from harpsstar.evaluate.flags import flags as measure
+    from harpsstar.infer.predict import predictor
+
+    result = measure(predictor(model), n=n, seed=seed)
+    (show_json if json else show_flags)(result)
+
+
+@app.command()
+def card(model: Model = "default") -> None:
+    """The model card as a page: what a model is, for what, and how good."""
+    from harpsstar.evaluate.card import page
+    from harpsstar.nn.zoo import read_card
+
+    typer.echo(page(read_card(model)))
 
 
 @app.command()
@@ -78,12 +169,78 @@ def emulator(
     grid: Annotated[
         Path | None, typer.Option(help="Compressed grid.", show_default="the packaged one")
     ] = None,
+    synthesis: Annotated[
+        int,
+        typer.Option(min=0, metavar="N", help="Compare with PySME at N random stars between the "
+                     "nodes, some five seconds each."),
+    ] = 0,
+    p02: Annotated[
+        int,
+        typer.Option("--p02", min=0, metavar="N", help="Compare with PySME at N real atmospheres "
+                     "of [M/H] +0.2, which the grid does not contain."),
+    ] = 0,
+    seed: Annotated[int, typer.Option(help="Of the stars that are drawn.")] = 0,
     json: Json = False,
 ) -> None:
-    """Compression residual, and interpolation error at left-out nodes as label bias."""
-    from harpsstar.cli._evaluate import show_emulator, show_json
-    from harpsstar.evaluate.emulator import emulator_accuracy
-    from harpsstar.synth.emulator import Emulator
+    """Compression residual, and interpolation errors as label bias: median and 90 % of stars.
 
-    result = emulator_accuracy(Emulator.load(grid, interpolation=interpolation))
+    Errors at left-out nodes need the grid alone. --synthesis and --p02 need the inputs that the
+    grid was computed from (harpsstar synth inputs) and the extra synth.
+    """
+    from harpsstar.cli._evaluate import show_emulator, show_json
+    from harpsstar.cli._progress import Stages
+    from harpsstar.evaluate.emulator import emulator_accuracy
+    from harpsstar.evaluate.synthesis import with_syntheses
+    from harpsstar.synth.emulator import Emulator
+    from harpsstar.synth.inputs import root
+
+    found = Emulator.load(grid, interpolation=interpolation)
+    with Stages() as progress:
+        result = with_syntheses(emulator_accuracy(found, seed=seed), found, root(),
+                                off_node=synthesis, plane=p02, seed=seed, progress=progress.stage)
     (show_json if json else show_emulator)(result)
+
+
+@app.command()
+def fit(
+    model: Model = "default",
+    snr: Annotated[float, typer.Option(help="Signal-to-noise ratio per pixel.")] = 100.0,
+    n: Annotated[int, typer.Option("-n", "--n", help="Synthetic stars.")] = 300,
+    sbc: Annotated[
+        int | None,
+        typer.Option(help="So many stars with the sampler: simulation-based calibration, and how"
+                          " Laplace compares.", show_default="no sampler"),
+    ] = None,
+    teff: Annotated[
+        tuple[float, float], typer.Option(help="Temperatures of the stars, K.")
+    ] = (4000.0, 7000.0),
+    seed: Annotated[int, typer.Option(min=0, help="Of the stars and of their noise.")] = 0,
+    journal: Annotated[
+        Path | None,
+        typer.Option(help="File of finished stars; the same command goes on from there.",
+                     show_default="none"),
+    ] = None,
+    ranks: Annotated[
+        Path | None,
+        typer.Option(help="Picture of the ranks of a calibration.", show_default=False),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Errors and coverage of harpsstar fit against the bound with the same nuisances free."""
+    from harpsstar.cli._evaluate import show_json
+    from harpsstar.cli._fit import show_quality
+    from harpsstar.cli._progress import Stages
+    from harpsstar.evaluate.posterior import draw_ranks, fit_quality
+
+    with Stages() as progress:
+        result = fit_quality(
+            snr=snr, n=sbc or n, seed=seed, sampler="emcee" if sbc else "laplace", teff_range=teff,
+            model=model, journal=journal, progress=progress.stage("stars"),
+        )  # fmt: skip
+    if ranks is not None:
+        draw_ranks(result, ranks)
+    (show_json if json else show_quality)(result)
+
+
+for _command in COMMANDS:
+    app.command()(_command)

@@ -16,6 +16,7 @@ class ExitCode(enum.IntEnum):
     UNEXPECTED = 1
     NOTHING_DONE = 2
     SOME_FAILED = 3
+    NOT_WRITTEN = 4
     INTERRUPTED = 130
 
 
@@ -24,6 +25,7 @@ _MEANING = {
     ExitCode.UNEXPECTED: "an unexpected error, a bug",
     ExitCode.NOTHING_DONE: "wrong usage, or no input gave a result",
     ExitCode.SOME_FAILED: "some inputs failed",
+    ExitCode.NOT_WRITTEN: "the output could not be written (full disk, no permission, in use)",
     ExitCode.INTERRUPTED: "interrupted",
 }
 

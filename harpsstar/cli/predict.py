@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from harpsstar.cli import _archive as ask
 
 
 def predict(
@@ -16,38 +15,53 @@ def predict(
         typer.Argument(help="FITS files, folders (searched to every depth) or quoted patterns.",
                        show_default=False),
     ],
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", show_default=False,
-                     help="Table to write: .ecsv, .fits, .vot, .xml, .parquet or .csv. Without,"
-                          " a summary is shown."),
-    ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(help="Name (see harpsstar models list) or file of the model.",
-                     show_default="the packaged default"),
-    ] = None,
-    blaze_dir: Annotated[
-        Path | None,
-        typer.Option(help="Where blaze files are, if not beside the spectra.",
-                     show_default="beside each spectrum"),
-    ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what failed.")] = False,
+    output: ask.Output = None,
+    model: ask.Model = None,
+    blaze_dir: ask.BlazeDir = None,
+    since: ask.Since = "",
+    target: ask.Target = None,
+    min_snr: ask.MinSnr = 0.0,
+    keep_all: ask.KeepAll = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only list what would be done with every file.")
+    ] = False,
+    jobs: ask.Jobs = None,
+    scheduler: ask.Scheduler = None,
+    batch: ask.Batch = 16,
+    time_limit: ask.TimeLimit = 60.0,
+    refresh: Annotated[
+        bool, typer.Option("--refresh", help="Do files again that have a row already.")
+    ] = False,
+    append: Annotated[
+        bool, typer.Option("--append", help="Keep the rows of earlier inputs in the table.")
+    ] = False,
+    by_night: ask.ByNight = False,
     overwrite: Annotated[
         bool, typer.Option(help="Replace an existing output (whole, when all is done).")
     ] = True,
+    report: ask.Report = None,
+    quiet: ask.Quiet = False,
+    verbose: ask.Verbose = False,
+    log_file: ask.LogFile = None,
+    json: ask.Json = False,
 ) -> None:
     """Predict Teff, logg, [M/H] and vsini of spectra, with uncertainties.
 
-    Every input gets one row in the table, good or bad, with a status and a reason.
+    Every input gets one row in the table, good or bad, with a status and a reason; in a folder,
+    the science spectra of fibre A are the inputs. Interrupted or killed, the same command goes on
+    where it stopped.
     """
-    from harpsstar.archive.batch import predict_files
-    from harpsstar.cli._show import Progress, show_outcome
-    from harpsstar.cli.exit import code_of
+    from harpsstar.archive.batch import plan_files, predict_files
+    from harpsstar.cli._show import show_plan
 
-    command = shlex.join(["harpsstar", *sys.argv[1:]])
-    with Progress(quiet=quiet) as progress:
-        outcome = predict_files(files, output, model=model, blaze_dir=blaze_dir, command=command,
-                                overwrite=overwrite, on_row=progress.row)
-    show_outcome(outcome, quiet=quiet)
-    raise typer.Exit(code_of(outcome))
+    wanted = ask.select(since, target, min_snr, keep_all)
+    options = ask.plan(report, model=model, blaze_dir=blaze_dir, jobs=jobs,
+                       scheduler=scheduler, batch=batch, seconds=time_limit, refresh=refresh,
+                       append=append, by_night=by_night, overwrite=overwrite)
+    with ask.told(quiet=quiet, verbose=verbose, json=json, log_file=log_file) as on_event:
+        if dry_run:
+            show_plan(plan_files(files, output, selection=wanted, options=options))
+            return
+        outcome = predict_files(files, output, selection=wanted, options=options,
+                                on_event=on_event)
+    ask.finish(outcome, quiet=quiet, json=json)

@@ -24,6 +24,20 @@ def train(
         typer.Option(help="Folder for work in progress; the same recipe resumes from it.",
                      show_default="work-NAME beside the output"),
     ] = None,
+    change: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Another value for a key of the recipe, "
+                     "as in TOML: --set optimiser.epochs=10. Repeat for more.",
+                     show_default=False),
+    ] = None,
+    device: Annotated[
+        str, typer.Option(help="auto, cpu or cuda; auto takes an accelerator if there is one.")
+    ] = "auto",
+    finish: Annotated[
+        bool,
+        typer.Option("--finish", help="Train no further: calibrate and write the best weights "
+                     "that an interrupted training has left."),
+    ] = False,
     threads: Annotated[
         int | None,
         typer.Option(min=1, help="Processor threads.", show_default="all cores"),
@@ -31,17 +45,18 @@ def train(
 ) -> None:
     """Train a network on synthetic spectra, as a recipe says.
 
-    Interrupted or killed, the same command goes on where it stopped.
+    Interrupted or killed, the same command goes on where it stopped. For several accelerators:
+    torchrun --nproc-per-node N -m harpsstar.cli train …
     """
     from harpsstar.cli._progress import Stages, work_folder
+    from harpsstar.train import world
+    from harpsstar.train.loop import train as train_network
+    from harpsstar.train.recipes import read_recipe
 
+    plan = read_recipe(recipe, tuple(change or ()))
     folder = work_folder(output, work)
-    with Stages() as progress:
-        import torch
-
-        from harpsstar.train.loop import train as train_network
-        from harpsstar.train.recipes import read_recipe
-
-        torch.set_num_threads(threads or torch.get_num_threads())
-        model = train_network(read_recipe(recipe), output, folder=folder, progress=progress)
-    typer.echo(f"harpsstar: wrote {output}, SHA-256 {model.sha256}", err=True)
+    with Stages() as progress, world.enter(device, threads) as here:
+        model = train_network(plan, output, folder=folder, progress=progress, world=here,
+                              finish=finish)  # fmt: skip
+    if model.sha256:
+        typer.echo(f"harpsstar: wrote {output}, SHA-256 {model.sha256}", err=True)

@@ -15,7 +15,7 @@ from specutils.io.registers import data_loader
 from harpsstar.errors import UnknownInstrumentError
 from harpsstar.instruments import from_header
 from harpsstar.io.e2ds import read_e2ds
-from harpsstar.io.files import MAX_CARDS, Source, open_fits, scan_header, source_name
+from harpsstar.io.files import MAX_CARDS, Source, check_sizes, open_fits, scan_header, source_name
 from harpsstar.io.headers import classify, is_product
 from harpsstar.io.observation import Observation
 from harpsstar.io.s1d import read_s1d, read_s1d_table
@@ -56,6 +56,7 @@ def read(path: Source, *, blaze_dir: BlazeDir = None) -> SpectrumCollection | Sp
     name = source_name(path)
     with open_fits(path) as hdus:
         product = classify(hdus[0].header, name)
+        check_sizes(hdus, name)
         if product == "e2ds":
             return read_e2ds(hdus, name, blaze_dir)
         if product in ("S2D", "S2D_BLAZE"):

@@ -22,7 +22,7 @@ from astropy.utils.exceptions import AstropyWarning
 
 from harpsstar.errors import HarpsstarError, ReadError
 
-__all__ = ["Source", "load_bytes", "open_fits", "scan_header", "source_name"]
+__all__ = ["Source", "check_sizes", "load_bytes", "open_fits", "scan_header", "source_name"]
 
 #: What a spectrum can be read from.
 Source: TypeAlias = "str | os.PathLike[str] | IO[bytes] | fits.HDUList"
@@ -32,7 +32,12 @@ MAX_BYTES = 256 * 2**20
 #: The longest header seen holds some 4,000 cards.
 MAX_CARDS = 20_000
 
+#: The largest image of a product (ESPRESSO) has 1.6 million pixels; every one becomes several
+#: double-precision numbers.
+MAX_PIXELS = 4_000_000
+
 _CARD, _BLOCK = 80, 2880
+_BITS = (8, 16, 32, 64)
 _END = b"END".ljust(_CARD)
 _PRODUCTS = "a FITS file with an e2ds, s1d, S2D or S1D spectrum"
 _AGAIN = "fetch or copy the file again"
@@ -180,6 +185,8 @@ def _data_size(cards: Mapping[str, str], number: int, path: str) -> int:
     try:
         axes = [int(cards[f"NAXIS{i + 1}"]) for i in range(min(int(cards["NAXIS"]), 999))]
         bits = abs(int(cards["BITPIX"]))
+        if bits not in _BITS:
+            raise ValueError(f"BITPIX {bits}")
         extra, groups = int(cards.get("PCOUNT", 0)), int(cards.get("GCOUNT", 1))
         size = bits // 8 * groups * (extra + math.prod(axes)) if axes else 0
         if size < 0:
@@ -191,6 +198,25 @@ def _data_size(cards: Mapping[str, str], number: int, path: str) -> int:
             path=path,
         ) from None
     return size
+
+
+def check_sizes(hdus: fits.HDUList, path: str) -> None:
+    """Refuse images and tables that no spectrograph makes, before any of them is unpacked.
+
+    Raises
+    ------
+    ReadError
+        More than :data:`MAX_PIXELS` pixels, or rows.
+    """
+    for number, hdu in enumerate(hdus):
+        image = isinstance(hdu, fits.PrimaryHDU | fits.ImageHDU)
+        size = math.prod(hdu.shape) if image else int(hdu.header.get("NAXIS2", 0))
+        if size > MAX_PIXELS:
+            raise ReadError(
+                f"{size} pixels in HDU {number}",
+                expected=f"a spectrum of at most {MAX_PIXELS}",
+                path=path,
+            )
 
 
 @contextmanager

@@ -16,8 +16,8 @@ import os
 import platform
 import re
 import secrets
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
@@ -230,13 +230,29 @@ def write_table(table: QTable, path: str | Path, *, overwrite: bool = True) -> P
         Unknown extension, missing folder, no permission, full disk. An existing file is untouched.
     """
     path = check_output(path, overwrite=overwrite)
+    with replacing(path) as temporary:
+        _FORMATS[path.suffix.lower()].write(table, temporary)
+    return path
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a file to write, which takes the place of ``path`` when the block ends well.
+
+    Its name is ``.<12 hexadecimal digits>.<name>``, in the same folder.
+
+    Raises
+    ------
+    OutputError
+        No permission, full disk. An existing file is untouched.
+    """
     # Through a link, its target is replaced and the link stays.
     target = Path(os.path.realpath(path))
     temporary = target.with_name(f".{secrets.token_hex(6)}.{target.name}")
     try:
         # Created here, not by a format's writer, so that the user's umask decides on the mode.
         temporary.touch(exist_ok=False)
-        _FORMATS[path.suffix.lower()].write(table, temporary)
+        yield temporary
         _synchronise(temporary)
         os.replace(temporary, target)
     except OSError as error:
@@ -246,7 +262,6 @@ def write_table(table: QTable, path: str | Path, *, overwrite: bool = True) -> P
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
-    return path
 
 
 def check_output(path: str | Path, *, overwrite: bool = True) -> Path:

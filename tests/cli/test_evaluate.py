@@ -18,11 +18,12 @@ def evaluate(*arguments):
 
 @pytest.mark.parametrize("as_json", [False, True])
 def test_accuracy(as_json):
-    result = evaluate("accuracy", "-n", 3, "--bound-stars", 1, "--snr", 80, "--teff", 4500, 6000,
-                      *["--json"] * as_json)  # fmt: skip
+    options = ["-n", 3, "--bound-stars", 1, "--snr", "80,90", "--teff", "4500:6000"]
+    result = evaluate("accuracy", *options, *["--json"] * as_json)
     assert result.exit_code == ExitCode.OK
     if as_json:
-        found = json.loads(result.stdout)
+        found, other = json.loads(result.stdout)
+        assert other["snr"] == 90.0
         assert (found["snr"], found["n"], list(found["labels"])) == (80.0, 3, list(NAMES))
     else:
         assert "MAE" in result.stdout
@@ -46,9 +47,17 @@ def test_stars(star, empty, tmp_path, as_json):
         assert "empty" in result.stdout
 
 
+def test_the_card_is_a_page():
+    result = evaluate("card")
+    assert result.exit_code == ExitCode.OK
+    for word in ("# Model card: default", "## Intended use", "| vmac |", "## Known failures"):
+        assert word in result.stdout
+
+
 def test_what_cannot_be_done_is_said():
     for arguments, word in (
-        (["accuracy", "-n", 1], "expected"), (["accuracy", "--model", "none"], "no such model"),
+        (["accuracy", "-n", 1], "expected"), (["accuracy", "--teff", "5000"], "2 numbers"),
+        (["accuracy", "--model", "none"], "no such model"),
         (["stars", "a.fits", "--references", "none.toml"], "none.toml"),
         (["emulator", "--grid", "none.safetensors"], "no such grid"),
         (["emulator", "--interpolation", "spline"], "cubic"),

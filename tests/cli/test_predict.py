@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import sys
 
@@ -9,14 +10,17 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from harpsstar.archive.journal import Journal, journal_of
 from harpsstar.cli import app
-from harpsstar.cli._show import Progress
+from harpsstar.cli._progress import Rows
 from harpsstar.cli.exit import ExitCode
 from harpsstar.io.results import read_table
+from tests.archive.compare import difference
 
 
 def predict(*arguments):
-    return CliRunner().invoke(app, ["predict", *map(str, arguments)])
+    """Without worker processes, which take seconds to start."""
+    return CliRunner().invoke(app, ["predict", *map(str, arguments), "--jobs", "0"])
 
 
 def test_a_good_spectrum_gives_a_row_and_code_0(star, tmp_path, monkeypatch):
@@ -94,16 +98,126 @@ def test_what_cannot_work_is_said_before_any_work(arguments, tmp_path, monkeypat
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"precious"]
 
 
-def test_ctrl_c_says_what_is_done_and_leaves_the_old_table(empty, tmp_path, monkeypatch):
-    def stop(self, row, number, total):
-        raise KeyboardInterrupt
+def test_ctrl_c_says_what_is_done_and_the_same_command_goes_on(empty, tmp_path, monkeypatch):
+    def stop(self, event):
+        if event.row is not None:
+            raise KeyboardInterrupt
 
-    monkeypatch.setattr(Progress, "row", stop)
     path = tmp_path / "t.ecsv"
     path.write_bytes(b"precious")
-    result = predict(empty, "none.fits", "-o", path)
+    with monkeypatch.context() as patch:
+        patch.setattr(Rows, "event", stop)
+        result = predict(empty, "none.fits", "-o", path)
     assert result.exit_code == ExitCode.INTERRUPTED
-    assert "interrupted after 1 of 2 inputs" in result.stderr
-    assert str(tmp_path / "t.partial.ecsv") in result.stderr
+    assert "interrupted after 0 of 2 inputs" in result.stderr
     assert path.read_bytes() == b"precious"
-    assert read_table(tmp_path / "t.partial.ecsv")["file"].tolist() == [str(empty)]
+    result = predict(empty, "none.fits", "-o", path)
+    assert "1 of them from an earlier run" not in result.stderr
+    assert read_table(path)["file"].tolist() == [str(empty), "none.fits"]
+
+
+class TestOutputInTrouble:
+    """A message and a code of its own, nothing lost."""
+
+    def check(self, result, word):
+        assert result.exit_code == ExitCode.NOT_WRITTEN
+        assert word in result.stderr
+        assert "Traceback" not in result.output
+
+    def test_another_run(self, empty, tmp_path):
+        with Journal(journal_of(tmp_path / "t.ecsv")):
+            self.check(predict(empty, "-o", tmp_path / "t.ecsv"), "another run is writing")
+
+    def test_a_folder_that_cannot_be_written(self, empty, tmp_path):
+        """A file where the journal would be made: what any user meets, root too."""
+        journal_of(tmp_path / "t.ecsv").mkdir()
+        self.check(predict(empty, "-o", tmp_path / "t.ecsv"), "cannot be written")
+
+    def test_a_read_only_disk(self, empty, tmp_path, request):
+        import subprocess
+
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", tmp_path],
+                          capture_output=True, check=False).returncode:
+            pytest.skip("no file system can be mounted")
+        request.addfinalizer(lambda: subprocess.run(["umount", "-l", tmp_path], check=True))
+        self.check(predict("none.fits", "-o", tmp_path / "t.ecsv"), "cannot be written")
+
+
+class TestEvents:
+    """For pipelines: one JSON object a line, and a log."""
+
+    def test_json(self, star, empty, tmp_path):
+        result = predict(star, empty, "--json", "-o", tmp_path / "t.ecsv")
+        events = [json.loads(line) for line in result.stdout.splitlines()]
+        kinds = [event["event"] for event in events]
+        assert kinds[-2:] == ["table", "end"]
+        assert "found" in kinds
+        rows = {event["row"]["file"]: event for event in events if event["event"] == "row"}
+        assert set(rows) == {str(star), str(empty)}
+        assert rows[str(empty)]["row"]["teff"] is None
+        assert rows[str(star)]["row"]["status"] in ("ok", "flagged")
+        assert rows[str(star)]["reading"] > 0
+        assert events[-1]["counts"]["failed"] == 1
+
+    def test_the_log_has_every_event(self, empty, tmp_path):
+        log = tmp_path / "log"
+        for _ in range(2):
+            predict(empty, "-q", "--log-file", log)
+        lines = log.read_text(encoding="utf-8").splitlines()
+        assert sum('"event": "end"' in line for line in lines) == 2
+        assert sum(str(empty) in line for line in lines) == 2
+        result = predict(empty, "--log-file", tmp_path / "none" / "log")
+        assert result.exit_code == ExitCode.NOTHING_DONE
+
+
+def test_every_row_is_a_line_when_verbose(star, empty):
+    assert "teff" in predict(star, empty, "-v").stderr
+    assert "teff" not in predict(star, empty).stderr
+
+
+def test_a_dry_run_lists_and_does_nothing(star, tmp_path):
+    folder = star.parent
+    result = predict(folder, "--dry-run", "-o", tmp_path / "t.ecsv")
+    assert result.exit_code == ExitCode.OK
+    assert f"{star}: predict (e2ds, HD 1)" in result.stdout
+    assert "leave out: blaze" in result.stdout
+    assert "1: predict" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_is_searched_for_spectra_and_the_rest_counted(star, tmp_path):
+    result = predict(star.parent, "-o", tmp_path / "t.ecsv", "--report", tmp_path / "r.html")
+    assert result.exit_code == ExitCode.OK
+    assert "left out 1: blaze" in result.stderr
+    assert "<svg" in (tmp_path / "r.html").read_text(encoding="utf-8")
+    none = predict(star.parent, "--target", "HD 2")
+    assert none.exit_code == ExitCode.NOTHING_DONE
+    assert "nothing to do" in none.stderr
+
+
+@pytest.mark.parametrize("arguments", [
+    ["--since", "2016"], ["--report", "none/r.html"],
+])
+def test_wrong_wishes_are_refused(empty, arguments):
+    result = predict(empty, *arguments)
+    assert result.exit_code == ExitCode.NOTHING_DONE
+    assert "expected" in result.stderr or "create it first" in result.stderr
+
+
+@pytest.mark.slow
+def test_a_scheduler_that_does_not_answer_is_told(empty):
+    pytest.importorskip("distributed")
+    result = predict(empty, "--scheduler", "tcp://127.0.0.1:1")
+    assert result.exit_code == ExitCode.NOTHING_DONE
+    assert "no Dask scheduler answers" in result.stderr
+
+
+def test_worker_processes_give_the_same_rows(star, empty, tmp_path):
+    tables = []
+    for number in ("0", "2"):
+        path = tmp_path / f"{number}.ecsv"
+        runner = CliRunner()
+        arguments = ["predict", "none.fits", str(star), str(empty), "--jobs", number, "-o"]
+        assert runner.invoke(app, [*arguments, str(path)]).exit_code == ExitCode.SOME_FAILED
+        tables.append(read_table(path))
+    assert difference(*tables) < 1e-5

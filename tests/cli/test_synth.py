@@ -102,6 +102,17 @@ class TestInputs:
                      f"in {tmp_path / 'cache'}: 0 of 12 files"):  # fmt: skip
             assert text in result.stdout
 
+    def test_they_move_to_another_computer_as_one_archive(self, served, tmp_path, monkeypatch):
+        assert synth("inputs", "--archive", tmp_path / "all.zip").exit_code == ExitCode.OK
+        served.asked.clear()
+        monkeypatch.setenv("HARPSSTAR_CACHE", str(tmp_path / "elsewhere"))
+        result = synth("inputs", "--from", tmp_path / "all.zip")
+        assert result.exit_code == ExitCode.OK
+        assert "12 of 12 files" in result.stdout
+        assert served.asked == []
+        result = synth("inputs", "--from", tmp_path / "none", "--list")
+        assert result.exit_code == ExitCode.OK
+
     def test_what_cannot_be_had_is_code_2_and_no_traceback(self, served):
         (served.folder / "decks/grid0/4.dat").unlink()
         result = synth("inputs")
@@ -115,7 +126,7 @@ class TestInputs:
         assert result.stdout.count("0/253") == 8
         for source in inputs.sources():
             assert source.citation in result.stdout
-            assert source.commit in result.stdout
+            assert source.origin in result.stdout
 
 
 class TestGrid:
@@ -128,8 +139,8 @@ class TestGrid:
         """Run with a stand-in for the hours of computing."""
         told = {}
 
-        def compress(root, folder, output, *, vmic):
-            told.update(root=root, nodes=folder, output=output, compressed=vmic)
+        def compress(root, folder, output, *, vmic, alpha, **options):
+            told.update(root=root, nodes=folder, output=output, compressed=(vmic, alpha))
             return {"residual_rms": "5.0e-04"}
 
         def stand_in(root, folder, **options):
@@ -148,16 +159,16 @@ class TestGrid:
 
         result, told = self.run(monkeypatch, compute, "-o", "mine.safetensors", "--jobs", 3)
         assert result.exit_code == ExitCode.OK
-        assert (told["vmic"], told["jobs"]) == ((1.0, 2.0), 3)
-        assert told["compressed"] == told["vmic"]
+        assert (told["vmic"], told["alpha"], told["jobs"]) == (grid.VMIC, grid.ALPHA, 3)
+        assert told["compressed"] == (grid.VMIC, grid.ALPHA)
         assert told["folder"] == Path("work-mine")
         assert told["nodes"] == Path("work-mine/nodes")
         assert told["root"] == tmp_path / "cache"
         assert "nodes 4/4" in result.stderr
         assert "wrote mine.safetensors" in result.stderr
         result, told = self.run(monkeypatch, compute, "--vmic", 2, "--vmic", 1, "--vmic", 2,
-                                "--work", "there")
-        assert told["vmic"] == (1.0, 2.0)
+                                "--alpha", 0.4, "--work", "there")  # fmt: skip
+        assert told["compressed"] == (told["vmic"], told["alpha"]) == ((1.0, 2.0), (0.4,))
         assert told["output"] == Path("grid.safetensors")
         assert told["folder"] == Path("there")
 
@@ -231,7 +242,7 @@ class TestObserve:
         (["--teff", 9750, "--logg", 1], r"logg [12](\.5)? to 5 \(at teff 9750 K\)"),
         (["--teff", 5772, "--logg", "nan"], "logg 0 to 5"),
         ([*SUN, "--m-h", 0.8], "m_h -2.5 to 0.5"),
-        ([*SUN, "--vmic", 3], "vmic 1 to 2 km/s"),
+        ([*SUN, "--vmic", 9], r"vmic 0.5 to \d km/s"),
         ([*SUN, "--vsini", 31], "vsini 31 km/s; expected 0 to 30 km/s"),
         ([*SUN, "--vsini", -1], "expected 0 to 30 km/s"),
         ([*SUN, "--vmac", -1], "vmac -1 km/s; expected 0 to 10 km/s"),
@@ -240,12 +251,51 @@ class TestObserve:
         ([*SUN, "--format", "jpeg"], "e2ds, s1d, s2d"),
         ([*SUN, "--instrument", "UVES"], "UVES"),
         ([*SUN, "--instrument", "ESPRESSO"], "use HARPS-N or HARPS"),
+        (["--teff", 5772], "--logg of the star are needed"),
+        ([*SUN, "--water", 99], "water 99; expected 0 to 50"),
+        ([*SUN, "--airmass", 0.5], "airmass 0.5; expected 1 to 5"),
+        ([*SUN, "--companion", 4500, 4.6, 900, 0.1], "rv 900 km/s"),
+        ([*SUN, "--companion", 1500, 4.6, 0, 0.1], "teff 3500 to 9750 K"),
     ])  # fmt: skip
     def test_impossible_stars_are_refused_with_the_range(self, arguments, message, tmp_path):
         result = synth("observe", *arguments, "-o", tmp_path / "star.fits")
         assert result.exit_code == ExitCode.NOTHING_DONE
         assert re.search(message, result.stderr)
         assert list(tmp_path.iterdir()) == []
+
+    @pytest.mark.parametrize("arguments", [
+        ("--water", 20, "--airmass", 2), ("--cosmics", 3), ("--moon", 0.2), ("--drift", 300),
+        ("--companion", 4500, 4.6, 50, 0.2),
+    ])  # fmt: skip
+    def test_what_light_suffers_changes_the_spectrum_and_nothing_else(self, arguments, tmp_path):
+        plain, other = tmp_path / "plain.fits", tmp_path / "other.fits"
+        assert synth("observe", *SUN, "--snr", 300, "-o", plain).exit_code == ExitCode.OK
+        assert synth("observe", *SUN, "--snr", 300, *arguments, "-o", other).exit_code == 0
+        one, two = read(plain), read(other)
+        assert not np.allclose(one.flux.value, two.flux.value, rtol=0.01, equal_nan=True)
+        np.testing.assert_array_equal(one.spectral_axis.value, two.spectral_axis.value)
+        assert one.meta["observation"].snr == two.meta["observation"].snr
+
+    def test_a_gap_is_a_gap(self, tmp_path):
+        path = tmp_path / "star.fits"
+        synth("observe", *SUN, "--gap", 5304, 5337, "-o", path)
+        spectrum = read(path)
+        wave = spectrum.spectral_axis.value[~spectrum.mask]
+        assert not np.any((wave > 5304) & (wave < 5337))
+
+    def test_a_night_goes_into_a_folder_of_its_own(self, tmp_path):
+        arguments = ("observe", "--night", 1, "--seed", 7, "-o", tmp_path / "archive")
+        result = synth(*arguments)
+        assert result.exit_code == ExitCode.OK
+        assert "exposures 1/1" in result.stderr
+        (night,) = (tmp_path / "archive").iterdir()
+        assert re.fullmatch(r"\d{4}-\d\d-\d\d", night.name)
+        assert (night / "truth.ecsv").is_file()
+        assert str(night) in result.stderr.replace("\n", "")
+        result = synth(*arguments)
+        assert result.exit_code == ExitCode.NOTHING_DONE
+        assert "holds files already" in result.stderr
+        assert synth(*arguments, "--overwrite").exit_code == ExitCode.OK
 
     def test_the_edges_of_the_ranges_are_allowed(self):
         low, high = ([getattr(label, end) for label in LABELS] for end in ("low", "high"))
@@ -260,3 +310,39 @@ class TestObserve:
         assert path.read_bytes() == b"precious"
         assert synth(*arguments, "--overwrite").exit_code == ExitCode.OK
         assert path.read_bytes().startswith(b"SIMPLE")
+
+
+class TestDataset:
+    @pytest.fixture(autouse=True)
+    def library(self):
+        pytest.importorskip("h5py")
+
+    def test_it_is_made_and_shown(self, tmp_path):
+        path = tmp_path / "few.h5"
+        result = synth("dataset", "--preset", "seeds", "--limit", 80, "-o", path)
+        assert result.exit_code == ExitCode.OK
+        assert "80 spectra, 0.01 GB" in result.stderr
+        assert "spectra 80/80" in result.stderr
+        assert "64 to train and 16 to test, 0 double" in result.stderr
+        pytest.importorskip("matplotlib")
+        picture = tmp_path / "picture.png"
+        result = synth("show", path, "-o", picture, "--row", 3)
+        assert result.exit_code == ExitCode.OK
+        assert "spectrum 3 of" in result.stderr
+        assert picture.read_bytes().startswith(b"\x89PNG")
+
+    def test_what_cannot_be_done_is_code_2(self, tmp_path):
+        path = tmp_path / "few.h5"
+        path.write_bytes(b"precious")
+        cases = (
+            (("dataset", "-o", path), "exists"),
+            (("dataset", "--preset", "seed", "-o", tmp_path / "a.h5"), "harpsn, seeds"),
+            (("dataset", "-o", tmp_path / "none" / "a.h5"), "does not exist"),
+            (("show", path, "-o", tmp_path / "a.png"), "not HDF5"),
+            (("show", path, "-o", tmp_path / "a.gif"), ".png, .pdf, .svg"),
+        )
+        for arguments, message in cases:
+            result = synth(*arguments)
+            assert result.exit_code == ExitCode.NOTHING_DONE
+            assert message in result.stderr.replace("\n", " ")
+        assert [item.name for item in tmp_path.iterdir()] == ["few.h5"]

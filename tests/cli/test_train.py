@@ -129,3 +129,25 @@ def test_an_output_that_cannot_be_is_told_before_the_work(output, recipe, tmp_pa
     assert result.exit_code == ExitCode.NOTHING_DONE
     assert "folder" in result.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_single_values_of_a_recipe_can_be_changed(recipe, tmp_path):
+    path = tmp_path / "m.safetensors"
+    result = train(recipe, "-o", path, "--set", "optimiser.epochs=1", "--set", "data.spectra=32")
+    assert result.exit_code == ExitCode.OK
+    assert "training 1/1" in result.stderr
+    card = read_card(path)
+    assert (card["recipe"]["optimiser"]["epochs"], card["recipe"]["data"]["spectra"]) == (1, 32)
+    assert card["training"]["samples"] == 64
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (["--set", "optimiser.lr=1"], "keys among epochs, batch, learning_rate"),
+    (["--device", "tpu"], "one of auto, cpu, cuda"),
+    (["--finish"], "no checkpoint to finish"),
+])  # fmt: skip
+def test_what_cannot_be_done_is_told_before_any_work(arguments, message, recipe, tmp_path):
+    result = train(recipe, "-o", tmp_path / "m.safetensors", *arguments)
+    assert result.exit_code == ExitCode.NOTHING_DONE
+    assert message in " ".join(result.stderr.split())
+    assert list(tmp_path.iterdir()) == []

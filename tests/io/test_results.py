@@ -12,7 +12,7 @@ import pandas
 import pytest
 from astropy import units as u
 from astropy.io import fits
-from astropy.io.votable import parse
+from astropy.io.votable import parse, validate
 from astropy.io.votable.ucd import check_ucd
 from astropy.table import QTable
 from hypothesis import HealthCheck, given, settings
@@ -190,6 +190,11 @@ class TestOtherPrograms:
         element = parse(write_table(self.table, tmp_path / "t.vot"), verify="exception")
         field = element.get_first_table().get_field_by_id_or_name("teff")
         assert (field.ucd, str(field.unit)) == ("phys.temperature.effective", "K")
+
+    def test_votable_is_valid(self, tmp_path):
+        for table in (self.table, self.table[:0]):
+            path = write_table(table, tmp_path / "t.vot")
+            assert "no violations" in validate(str(path), output=None)
 
     def test_pandas_opens_parquet(self, tmp_path):
         frame = pandas.read_parquet(write_table(self.table, tmp_path / "t.parquet"))

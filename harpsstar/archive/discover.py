@@ -1,0 +1,192 @@
+"""Which of the files found are to be done, which are left out, and why."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+
+from harpsstar.archive.facts import Facts, read_facts
+from harpsstar.archive.files import Found, Stamp, stamp_of
+from harpsstar.archive.journal import Journal
+from harpsstar.errors import ConfigError
+
+#: Products of one exposure, the best first: two-dimensional before merged, with the pipeline's own
+#: errors and quality before those without, without a blaze to be found before those with one.
+BEST_FIRST: tuple[str, ...] = ("S2D", "e2ds", "S2D_BLAZE", "S1D", "s1d")
+#: Reading a header is waiting for a disk or a server.
+_THREADS = 8
+_BLOCK = 256
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which files a user wants.
+
+    Attributes
+    ----------
+    since : str
+        First night, ISO date; empty for all.
+    targets : tuple of str
+        Names, compared without case, blanks, hyphens and underscores; empty for all.
+    min_snr : float
+        Least signal to noise in the header; a file that does not say is taken.
+    keep_all : bool
+        Keep every product of an exposure, not only the best.
+
+    Raises
+    ------
+    ConfigError
+        ``since`` is no date.
+    """
+
+    since: str = ""
+    targets: tuple[str, ...] = ()
+    min_snr: float = 0.0
+    keep_all: bool = False
+
+    def __post_init__(self) -> None:
+        if self.since and not re.fullmatch(r"\d{4}-\d\d-\d\d", self.since):
+            raise ConfigError(f"{self.since!r} is no date", expected="a night as YYYY-MM-DD")
+
+    def refusal(self, facts: Facts) -> str:
+        """Why a spectrum with these facts is not wanted; empty when it is."""
+        if not facts.product:
+            return ""
+        if self.since and facts.night < self.since:
+            return f"before {self.since}"
+        if self.targets and _plain(facts.target) not in map(_plain, self.targets):
+            return "another target"
+        if math.isfinite(facts.snr) and facts.snr < self.min_snr:
+            return f"signal to noise below {self.min_snr:g}"
+        return ""
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\s_-]+", "", name).lower()
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One file with what its header says.
+
+    ``skip`` is why it is left out, empty if it is not; ``twin`` tells whether that is because a
+    better product of the same exposure is taken.
+    """
+
+    found: Found
+    facts: Facts
+    stamp: Stamp | None
+    skip: str = ""
+    twin: bool = False
+
+    @property
+    def key(self) -> str:
+        """Name in the journal."""
+        return self.found.key
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What is to be done with what was found.
+
+    Attributes
+    ----------
+    chosen : tuple of Candidate
+        One row each, in order.
+    left_out : tuple of Candidate
+        Each with its reason.
+    """
+
+    chosen: tuple[Candidate, ...]
+    left_out: tuple[Candidate, ...] = field(default=())
+
+    def reasons(self) -> dict[str, int]:
+        """How many were left out for each reason, the most frequent first."""
+        return dict(Counter(item.skip for item in self.left_out).most_common())
+
+
+def survey(
+    found: Sequence[Found],
+    selection: Selection,
+    journal: Journal,
+    progress: Callable[[int, int], None] | None = None,
+) -> Survey:
+    """Look at headers and choose.
+
+    A file that was named itself (not found in a folder) is left out only when ``selection`` says
+    so. What was learnt from a header is kept in the journal and asked again when the file changes.
+
+    Parameters
+    ----------
+    found : sequence of Found
+        From :func:`harpsstar.archive.files.find`.
+    selection : Selection
+    journal : Journal
+    progress : callable, optional
+        Called with (headers looked at, files in all).
+    """
+    candidates = []
+    for item in _looked_at(found, journal, progress):
+        skip = item.facts.skip if not item.found.named else ""
+        skip = skip or selection.refusal(item.facts)
+        candidates.append(Candidate(item.found, item.facts, item.stamp, skip))
+    if not selection.keep_all:
+        candidates = _without_twins(candidates)
+    return Survey(
+        tuple(item for item in candidates if not item.skip),
+        tuple(item for item in candidates if item.skip),
+    )
+
+
+def _looked_at(
+    found: Sequence[Found], journal: Journal, progress: Callable[[int, int], None] | None
+) -> Iterable[Candidate]:
+    with ThreadPoolExecutor(_THREADS) as threads:
+        for start in range(0, len(found), _BLOCK):
+            block = found[start : start + _BLOCK]
+            if progress is not None and start:
+                progress(start, len(found))
+            stamps = [None if item.problem else stamp_of(item.path) for item in block]
+            known = [
+                None if stamp is None else journal.facts(item.key, stamp)
+                for item, stamp in zip(block, stamps, strict=True)
+            ]
+            fresh = [i for i, facts in enumerate(known) if facts is None and stamps[i] is not None]
+            read = dict(
+                zip(fresh, threads.map(read_facts, (block[i].path for i in fresh)), strict=True)
+            )
+            journal.remember(
+                (block[i].key, stamp, facts)
+                for i, facts in read.items()
+                if (stamp := stamps[i]) is not None
+            )
+            for i, item in enumerate(block):
+                yield Candidate(item, known[i] or read.get(i) or Facts(), stamps[i])
+
+
+def _without_twins(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Leave out all products of an exposure but the best; files that were named stay.
+
+    The same product twice (a copy, another reduction) stays twice.
+    """
+    best: dict[object, str] = {}
+    for item in candidates:
+        exposure, product = item.facts.exposure, item.facts.product
+        if item.skip or exposure is None:
+            continue
+        if exposure not in best or BEST_FIRST.index(product) < BEST_FIRST.index(best[exposure]):
+            best[exposure] = product
+    result = []
+    for item in candidates:
+        taken = best.get(item.facts.exposure, item.facts.product)
+        if not item.skip and not item.found.named and taken != item.facts.product:
+            reason = f"another product of an exposure whose {taken} is taken"
+            item = replace(item, skip=reason, twin=True)
+        result.append(item)
+    return result
+
+

@@ -1,0 +1,152 @@
+"""What the beginning of a file says: enough to choose files without reading their spectra."""
+
+from __future__ import annotations
+
+import datetime
+import gzip
+import math
+import os
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import IO
+
+from harpsstar.errors import ReadError, UnknownInstrumentError, WrongProductError
+from harpsstar.instruments import from_header
+from harpsstar.io.files import MAX_CARDS, scan_header
+from harpsstar.io.headers import Cards, canonical_snr, classify
+
+_PIECE = 64 * 2**10
+_LONGEST = (MAX_CARDS + 1) * 80
+#: Products of the old pipeline; the others are of the new one.
+_OLD = ("e2ds", "s1d")
+#: Noon of 2000-01-01 as Julian date: an integer date begins a night.
+_NOON_2000 = 2451545
+_DAY_2000 = datetime.date(2000, 1, 1)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a header says about a file.
+
+    Attributes
+    ----------
+    product : str
+        As in :class:`harpsstar.io.Observation`; empty when the file is no spectrum of fibre A.
+    skip : str
+        What it is instead (``"spectrum of fibre B"`` ...); empty when it is a spectrum, or when
+        the header could not be read, of which the reader will give the reason.
+    instrument, target : str
+        Empty when unknown.
+    start : str
+        ``DATE-OBS``, UT, as ISO 8601.
+    bjd, snr : float
+        nan when unknown.
+    """
+
+    product: str = ""
+    skip: str = ""
+    instrument: str = ""
+    target: str = ""
+    start: str = ""
+    bjd: float = math.nan
+    snr: float = math.nan
+
+    @property
+    def night(self) -> str:
+        """The night, see :func:`night_of`."""
+        return night_of(self.bjd, self.start)
+
+    @property
+    def exposure(self) -> tuple[str, str, str, float] | None:
+        """What all products of one exposure have in common; None when too little is known."""
+        if not (self.product and self.start):
+            return None
+        # Two pipelines compute the date of mid-exposure slightly differently.
+        day = round(self.bjd, 3) if math.isfinite(self.bjd) else -1.0
+        return self.instrument, self.start, self.target, day
+
+
+def night_of(bjd: float, start: str = "") -> str:
+    """Date of the evening of a night at a European or Chilean observatory.
+
+    Parameters
+    ----------
+    bjd : float
+        Barycentric Julian date: its integer part changes at noon UT.
+    start : str
+        ISO date and time, used when ``bjd`` is unknown.
+
+    Returns
+    -------
+    str
+        ``"2016-01-07"``, or ``"unknown"``.
+
+    Examples
+    --------
+    >>> night_of(2457395.6)
+    '2016-01-07'
+    """
+    if math.isfinite(bjd) and 2.4e6 < bjd < 2.6e6:
+        return str(_DAY_2000 + datetime.timedelta(days=math.floor(bjd) - _NOON_2000))
+    try:
+        moment = datetime.datetime.fromisoformat(start.removesuffix("Z"))
+    except ValueError:
+        return "unknown"
+    return str((moment - datetime.timedelta(hours=12)).date())
+
+
+def read_facts(path: str | os.PathLike[str]) -> Facts:
+    """Read the facts of one file; of a file that cannot be read nothing is known."""
+    try:
+        cards = _primary_cards(os.fspath(path))
+        product = classify(cards)
+        return _facts(product, cards)
+    except WrongProductError as error:
+        return Facts(skip=error.found.partition(" (DPR TYPE")[0])
+    except (ReadError, OSError, EOFError, ValueError, zlib.error):
+        return Facts()
+
+
+def _primary_cards(path: str) -> dict[str, str]:
+    if not os.path.isfile(path):
+        raise ReadError("is no regular file")
+    with open(path, "rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"
+        file.seek(0)
+        if not packed:
+            return _scan(file)
+        with gzip.GzipFile(fileobj=file) as unpacked:
+            return _scan(unpacked)
+
+
+def _scan(file: IO[bytes] | gzip.GzipFile) -> dict[str, str]:
+    data = b""
+    while len(data) < _LONGEST:
+        piece = file.read(_PIECE)
+        if not (data or piece.startswith(b"SIMPLE  =")):
+            raise ReadError("not a FITS file")
+        data += piece
+        try:
+            return scan_header(data)[0]
+        except ReadError:
+            if not piece:
+                raise
+    raise ReadError(f"a header of more than {MAX_CARDS} cards")
+
+
+def _facts(product: str, header: Mapping[str, str]) -> Facts:
+    start = header.get("DATE-OBS", "")
+    try:
+        instrument = from_header(header)
+        cards = Cards.of(header, instrument, "old" if product in _OLD else "new", "")
+    except UnknownInstrumentError:
+        return Facts(product=product, start=start, target=header.get("OBJECT", ""))
+    return Facts(
+        product=product,
+        instrument=instrument.name,
+        target=cards.text("target"),
+        start=start,
+        bjd=cards.number("bjd"),
+        snr=canonical_snr(cards.snr(instrument.n_orders), instrument),
+    )

@@ -1,0 +1,72 @@
+"""Small pictures of spectra with their models, as data that a page can draw."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from harpsstar.archive.worker import Input, Settings, fenced, load_predictor
+
+#: Points of an order in a picture: half as wide as a spectral line.
+N_POINTS = 256
+#: Flux, in units of the continuum, that the highest number stands for.
+_TOP = 1.25
+_LEVELS = 250
+_UNKNOWN = 255
+
+Bytes = npt.NDArray[np.uint8]
+
+
+def draw(settings: Settings, inputs: Sequence[Input]) -> list[bytes | None]:
+    """Return a picture of each spectrum; None of one that cannot be measured.
+
+    A picture is what :func:`pack` makes of its normalised orders and their model.
+    """
+    from harpsstar.infer.prepare import Prepared, attempt
+
+    predictor = load_predictor(settings)
+    pictures: list[bytes | None] = []
+    for item in inputs:
+        with fenced(item.name, settings.seconds, settings.memory):
+            prepared = attempt(item.name, predictor.bank, blaze_dir=settings.blaze_dir)
+        results: list[Any] = predictor.infer([prepared] if isinstance(prepared, Prepared) else [])
+        estimate = getattr(results[0], "estimate", None) if results else None
+        pictures.append(None if estimate is None else pack(
+            *(getattr(estimate, name)[0].numpy() for name in ("flux", "model", "ivar"))
+        ))
+    return pictures
+
+
+def pack(flux: npt.ArrayLike, model: npt.ArrayLike, ivar: npt.ArrayLike) -> bytes:
+    """Average orders to :data:`N_POINTS` and squeeze them into bytes.
+
+    Parameters
+    ----------
+    flux, model, ivar : array_like (n_orders, n_pixels)
+        Normalised flux, model, and inverse variance, 0 where there is no information.
+    """
+    used = np.asarray(ivar) > 0
+    levels = np.stack([_averaged(np.asarray(values), used) for values in (flux, model)])
+    return zlib.compress(levels.tobytes(), 9)
+
+
+def unpack(picture: bytes) -> Bytes:
+    """Return flux and model (2, n_orders, N_POINTS) of a picture, see :func:`height`."""
+    return np.frombuffer(zlib.decompress(picture), np.uint8).reshape(2, -1, N_POINTS)
+
+
+def height(level: int, full: float) -> float | None:
+    """Where a level lies in a picture ``full`` high, from below; None where nothing is known."""
+    return None if level == _UNKNOWN else full * level / _LEVELS
+
+
+def _averaged(values: npt.NDArray[Any], used: npt.NDArray[np.bool_]) -> Bytes:
+    parts = [block.reshape(len(block), N_POINTS, -1) for block in (values * used, used)]
+    total, count = (part.sum(axis=-1) for part in parts)
+    mean = total / np.maximum(count, 1)
+    level = np.clip(np.rint(mean / _TOP * _LEVELS), 0, _LEVELS)
+    return np.where(count > 0, level, _UNKNOWN).astype(np.uint8)

@@ -1,0 +1,189 @@
+"""Options that the commands for many files share, and how a run is told."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shlex
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from harpsstar.cli.exit import ExitCode
+from harpsstar.errors import OutputError
+
+if TYPE_CHECKING:
+    from harpsstar.archive.batch import Event, Options, Outcome
+    from harpsstar.archive.discover import Selection
+
+Output = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", show_default=False,
+                 help="Table to write: .ecsv, .fits, .vot, .xml, .parquet or .csv. Without,"
+                      " a summary is shown."),
+]
+Model = Annotated[
+    str | None,
+    typer.Option(help="Name (see harpsstar models list) or file of the model.",
+                 show_default="the packaged default"),
+]
+BlazeDir = Annotated[
+    Path | None,
+    typer.Option(help="Where blaze files are, if not beside the spectra.",
+                 show_default="beside each spectrum"),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say only what failed.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say a line for every row.")]
+LogFile = Annotated[
+    Path | None,
+    typer.Option(help="Append everything that happens to this file.", show_default=False),
+]
+Json = Annotated[
+    bool, typer.Option("--json", help="Write events to standard output, one JSON object a line.")
+]
+Since = Annotated[
+    str, typer.Option(help="Only nights from this date on, YYYY-MM-DD.", show_default=False)
+]
+Target = Annotated[
+    list[str] | None,
+    typer.Option(help="Only this star; may be given more than once.", show_default=False),
+]
+MinSnr = Annotated[
+    float, typer.Option(help="Only spectra with this signal to noise in the header.")
+]
+KeepAll = Annotated[
+    bool,
+    typer.Option("--keep-all", help="Every product of an exposure, not only the best."),
+]
+Jobs = Annotated[
+    int | None,
+    typer.Option("--jobs", "-j", min=0, show_default="one per processor, at most 4",
+                 help="Worker processes, 0.7 GB each; 0 works without, and without protection."),
+]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(help="Address of a Dask scheduler whose workers do it.", show_default=False),
+]
+Batch = Annotated[int, typer.Option(min=1, help="Files that one worker measures together.")]
+TimeLimit = Annotated[float, typer.Option(min=0.0, help="Seconds that reading a file may take.")]
+ByNight = Annotated[
+    bool, typer.Option("--by-night", help="A folder as output, with a Parquet file per night.")
+]
+Report = Annotated[
+    Path | None,
+    typer.Option(help="Page to write about the run, for a browser.", show_default=False),
+]
+
+
+def plan(report: Path | None, **options: Any) -> Options:
+    """Return the options of a run, with the command as the user typed it.
+
+    Raises
+    ------
+    OutputError
+        The report cannot be written where it should be.
+    """
+    from harpsstar.archive.batch import Options
+
+    if report is not None and not report.absolute().parent.is_dir():
+        raise OutputError("its folder does not exist", path=report, hint="create it first")
+    return Options(command=shlex.join(["harpsstar", *sys.argv[1:]]), report=report, **options)
+
+
+def select(since: str, target: list[str] | None, min_snr: float, keep_all: bool) -> Selection:
+    """Return which files a user wants."""
+    from harpsstar.archive.discover import Selection
+
+    return Selection(since, tuple(target or ()), min_snr, keep_all)
+
+
+@contextmanager
+def told(
+    *, quiet: bool = False, verbose: bool = False, json: bool = False, log_file: Path | None = None
+) -> Iterator[Any]:
+    """Tell of a run's events on standard error, in a log and as JSON, as the user asked.
+
+    A terminating signal ends the run as Ctrl-C does, and an output that cannot be written ends it
+    with its own exit code.
+    """
+    from harpsstar.cli._progress import Rows
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    log = _log_to(log_file, verbose=verbose)
+    try:
+        with Rows(quiet=quiet, verbose=verbose) as progress:
+
+            def on_event(event: Event) -> None:
+                progress.event(event)
+                if json:
+                    print(as_json(event), flush=True)
+                if log_file is not None:
+                    log.info("%s", as_json(event))
+
+            yield on_event
+    except OutputError as error:
+        if not _is_late(error):
+            raise
+        typer.echo(f"harpsstar: {error}", err=True)
+        raise typer.Exit(ExitCode.NOT_WRITTEN) from error
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        for handler in list(log.handlers):
+            log.removeHandler(handler)
+            handler.close()
+
+
+def _is_late(error: OutputError) -> bool:
+    from harpsstar.archive.journal import BusyError, StorageError
+
+    return isinstance(error, BusyError | StorageError)
+
+
+def _log_to(path: Path | None, *, verbose: bool) -> logging.Logger:
+    """Return the log of the archive: to a file and, when verbose, to standard error."""
+    log = logging.getLogger("harpsstar.archive")
+    form = logging.Formatter("%(asctime)s %(levelname)s %(message)s")
+    handlers: list[logging.Handler] = []
+    if path is not None:
+        try:
+            handlers.append(logging.FileHandler(path, encoding="utf-8"))
+        except OSError as error:
+            raise OutputError(f"cannot be written ({error.strerror})", path=path) from error
+        log.setLevel(logging.INFO)
+    errors = logging.StreamHandler()
+    errors.setLevel(logging.WARNING)
+    handlers.append(errors)
+    for handler in handlers:
+        handler.setFormatter(form)
+        log.addHandler(handler)
+    log.propagate = False
+    return log
+
+
+def as_json(event: Event) -> str:
+    """Return an event as one line of JSON; numbers that are not known are null."""
+    from harpsstar.cli._evaluate import _plain
+
+    facts: dict[str, Any] = {"event": event.kind, **event.facts}
+    if event.row is not None:
+        facts["row"] = asdict(event.row) | {"covariance": event.row.covariance.tolist()}
+    return json.dumps(_plain(facts), ensure_ascii=False)
+
+
+def finish(outcome: Outcome, *, quiet: bool, json: bool) -> None:
+    """Show what a run came to and leave with its code."""
+    from harpsstar.cli._show import show_outcome
+    from harpsstar.cli.exit import code_of
+
+    show_outcome(outcome, quiet=quiet, table=not json)
+    raise typer.Exit(code_of(outcome))

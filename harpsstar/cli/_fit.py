@@ -1,0 +1,146 @@
+"""What ``harpsstar fit`` tells: progress and complaints on standard error, results on output."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
+from rich.text import Text
+
+from harpsstar.cli.exit import ExitCode
+from harpsstar.labels import LABELS, NUISANCES
+
+if TYPE_CHECKING:
+    from harpsstar.errors import HarpsstarError
+    from harpsstar.evaluate.posterior import FitQuality
+    from harpsstar.infer.fit.batch import Outcome
+    from harpsstar.io.results import Row
+
+#: How a parameter and its uncertainty are written.
+_FORM = {"teff": ".1f", "logg": ".3f", "m_h": "+.3f", "vsini": ".2f", "rv": ".4f", "vmic": ".2f",
+         "vmac": ".2f", "alpha": ".2f"}  # fmt: skip
+_STYLE = {"ok": "green", "flagged": "yellow", "failed": "red"}
+#: Wide enough for every column where no terminal sets the width.
+_UNLIMITED = 400
+
+
+def inputs_of(files: Iterable[str]) -> list[tuple[Path, HarpsstarError | None]]:
+    """Files behind what the user named, and why there is none behind a name."""
+    from harpsstar.archive.files import find
+
+    return [(found.path, found.problem) for found in find(files)]
+
+
+class Progress:
+    """A bar on a terminal, a line for each row elsewhere; failures are always told.
+
+    Parameters
+    ----------
+    quiet : bool
+        Say nothing but failures.
+    """
+
+    def __init__(self, *, quiet: bool) -> None:
+        console = Console(stderr=True, highlight=False)
+        self._quiet, self._console = quiet, console
+        self._bar = Bar(TextColumn("fitting"), BarColumn(), MofNCompleteColumn(),
+                        TimeRemainingColumn(), console=console, transient=True,
+                        disable=quiet or not console.is_terminal)  # fmt: skip
+        self._task = self._bar.add_task("", total=None)
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 traceback: TracebackType | None) -> None:  # fmt: skip
+        self._bar.stop()
+
+    def row(self, row: Row, number: int, total: int) -> None:
+        """Tell that row ``number`` of ``total`` is there."""
+        self._bar.update(self._task, completed=number, total=total)
+        if row.status == "failed" or not (self._quiet or self._console.is_terminal):
+            line = Text(f"[{number}/{total}] {row.file}: {row.status}")
+            line.append(f": {row.message}" if row.message else "")
+            self._console.print(line, soft_wrap=True)
+
+
+def end(outcome: Outcome, *, quiet: bool) -> None:
+    """Show what became of the files, and end with the exit code that says so."""
+    if outcome.output is None and outcome.rows:
+        width = None if sys.stdout.isatty() else _UNLIMITED
+        Console(highlight=False, width=width).print(_table(outcome.table))
+    failed = outcome.count("failed")
+    if not quiet or failed or outcome.interrupted:
+        counts = ", ".join(f"{outcome.count(status)} {status}" for status in _STYLE)
+        where = f"; written to {outcome.output}" if outcome.output else ""
+        print(f"harpsstar: {len(outcome.rows)} of {outcome.total} inputs: {counts}{where}",
+              file=sys.stderr)  # fmt: skip
+    raise typer.Exit(_code(outcome, failed))
+
+
+def _code(outcome: Outcome, failed: int) -> ExitCode:
+    if outcome.interrupted:
+        return ExitCode.INTERRUPTED
+    if failed == outcome.total:
+        return ExitCode.NOTHING_DONE
+    return ExitCode.SOME_FAILED if failed else ExitCode.OK
+
+
+def _table(results: Any) -> Table:
+    labels = (*LABELS, *NUISANCES)
+    units = [f"{label.name} [{label.unit}]" if label.unit else label.name for label in labels]
+    caption = "uncertainties from noise alone; the table has those of the model, too"
+    table = Table("file", *map(escape, units), "chi2_red", "status", "remark", caption=caption)
+    for row in results:
+        remark = "; ".join(text for text in (row["flag_text"], row["message"]) if text)
+        cells = [_cell(row, label.name) for label in labels]
+        status = Text(str(row["status"]), style=_STYLE[str(row["status"])])
+        table.add_row(Text(str(row["file"])), *cells, f"{float(row['chi2_red']):.2f}", status,
+                      Text(remark))  # fmt: skip
+    return table
+
+
+def _cell(row: Any, name: str) -> str:
+    noise = f"{name}_err_noise"
+    value = float(getattr(row[name], "value", row[name]))
+    column = noise if noise in row.colnames else f"{name}_err"
+    error = float(getattr(row[column], "value", row[column]))
+    if not math.isfinite(value):
+        return "–"
+    form = _FORM.get(name, ".3g")
+    return f"{value:{form}}" + (f" ± {error:{form.replace('+', '')}}" if error > 0 else " (fixed)")
+
+
+def show_quality(result: FitQuality) -> None:
+    """Show a row for each parameter."""
+    settings = result.settings
+    low, high = settings.teff_range
+    columns = ["parameter", "MAE", "bound", "MAE/bound", "1σ [%]", "2σ [%]"]
+    calibrated = settings.sampler != "laplace"
+    columns += ["p (ranks)", "Laplace within 10 % [%]"] if calibrated else []
+    table = Table(
+        *(escape(name) for name in columns),
+        title=f"{settings.sampler}, SNR {settings.snr:g}, {result.n} spectra, "
+        f"{low:.0f}–{high:.0f} K",
+        caption=f"{result.n_flagged} flagged, {result.n_unconverged} not converged; "
+        f"{result.median_seconds:.2f} s each ({result.median_cpu:.2f} s of processor; medians); "
+        f"Laplace's efficiency {result.median_efficiency:.3f} (median), "
+        f"{result.lowest_efficiency:.2f} at least",
+    )  # fmt: skip
+    for name, it in result.parameters.items():
+        cells = [name, f"{it.mae:.3g}", f"{it.bound:.3g}", f"{it.ratio:.3f} ± {it.ratio_error:.3f}",
+                 f"{100 * it.coverage_1:.1f}", f"{100 * it.coverage_2:.1f}"]  # fmt: skip
+        cells += [f"{it.uniform:.3f}", f"{100 * it.agreement:.0f}"] if calibrated else []
+        table.add_row(*cells)
+    Console(highlight=False, width=None if sys.stdout.isatty() else _UNLIMITED).print(table)

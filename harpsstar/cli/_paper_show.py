@@ -1,0 +1,168 @@
+"""What the tables and figures of the paper print, and the files they write."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from harpsstar.cli._evaluate import show_json
+from harpsstar.cli._show import _console
+from harpsstar.errors import OutputError
+from harpsstar.labels import LABELS
+
+if TYPE_CHECKING:
+    from harpsstar.evaluate.attention import LineShare
+    from harpsstar.evaluate.figures import Bin, Order
+    from harpsstar.evaluate.sun import Table4Row
+    from harpsstar.evaluate.tables import Table2Row, Table3Row
+
+_UNITS = [escape(f"{label.name} [{label.unit}]" if label.unit else label.name) for label in LABELS]
+
+
+def deliver(
+    result: Any,
+    output: Sequence[Path] | None,
+    as_json: bool,
+    show: Callable[[Any], None],
+    picture: Callable[[Any], Any],
+    table: Callable[[Any], Any],
+    summary: Callable[[Any], Any] = lambda result: result,
+) -> None:
+    """Write the files that were asked for, then print what the result comes to.
+
+    Raises
+    ------
+    OutputError
+        An extension that is not known, or a file that cannot be written.
+    """
+    from harpsstar.evaluate import export, figures
+
+    paths = list(output or ())
+    for path in paths:
+        if path.suffix not in (".ecsv", *figures.PICTURES):
+            raise OutputError(
+                f"the extension {path.suffix!r} is not known", path=path,
+                expected=f"one of .ecsv, {', '.join(figures.PICTURES)}",
+            )  # fmt: skip
+    for path in paths:
+        if path.suffix == ".ecsv":
+            export.write(table(result), path)
+        else:
+            figures.save(picture(result), path)
+    (show_json if as_json else show)(summary(result))
+
+
+def show_table2(rows: list[Table2Row]) -> None:
+    """Show a row for each row of the paper, and for each model beyond it."""
+    table = Table(
+        "SNR", "Σ", "paper", "model", *_UNITS, "spectra seen", "hours",
+        title="Table 2: mean absolute error (95 %) | paper | × bound",
+        caption=_caption(rows),
+    )  # fmt: skip
+    for row in rows:
+        cells = []
+        for cell in row.labels.values():
+            parts = [_number(cell.paper)]
+            if math.isfinite(cell.mae):
+                interval = f"({_number(cell.low)}–{_number(cell.high)})"
+                parts = [f"{_number(cell.mae)} {interval}", *parts, f"× {cell.ratio:.2f}"]
+            cells.append(" | ".join(parts))
+        seen = f"{row.samples:,}" if row.samples else "–"
+        if row.denoiser_samples:
+            seen += f" + {row.denoiser_samples:,}"
+        table.add_row(
+            f"{row.snr:g}", row.covariance or "–", row.paper or "–", row.model or "–", *cells,
+            seen, _number(row.hours),
+        )  # fmt: skip
+    _console().print(table)
+
+
+def _caption(rows: list[Table2Row]) -> str:
+    done = [row for row in rows if row.n]
+    if not done:
+        return "no model was given: see harpsstar train, and --model"
+    return (
+        f"{done[0].n} test spectra; the bound is that of the first {done[0].n_bound}; "
+        "spectra seen by the network + by its auto-encoder"
+    )
+
+
+def show_table3(rows: list[Table3Row]) -> None:
+    """Show two rows for each model: within one and two sigmas."""
+    names = [label.name for label in LABELS] + ["all", "joint"]
+    table = Table(
+        "model", "within", *names, "paper", "Gaussian",
+        title="Table 3: share of spectra within the claimed errors [%]",
+        caption="all: every label of every spectrum, as the paper counts; joint: within the "
+        "ellipsoid that holds as much of a Gaussian; in brackets without calibration",
+    )  # fmt: skip
+    for row in rows:
+        for i, (which, gauss) in enumerate((("one", 68.27), ("two", 95.45))):
+            cells = [row.labels[name] for name in names]
+            shares = [f"{100 * getattr(c, which):.1f} ({100 * c.before[i]:.1f})" for c in cells]
+            table.add_row(
+                row.model if i == 0 else "", f"{i + 1} σ", *shares, _number(100 * row.paper[i]),
+                f"{gauss:.1f}",
+            )  # fmt: skip
+    _console().print(table)
+
+
+def show_table4(rows: list[Table4Row]) -> None:
+    """Show a row for each model and spectrum."""
+    table = Table(
+        "file", "model", "trained on", *_UNITS, title="Table 4: the Sun (pull) | paper",
+        caption="5772 K, 4.438, 0.0, 1.71 km/s are right",
+    )  # fmt: skip
+    for row in rows:
+        cells = []
+        for cell in row.labels.values():
+            ours = f"{_number(cell.value)} ± {_number(cell.sigma)} ({cell.pull:+.1f})"
+            paper = f"{_number(cell.paper)} ± {_number(cell.paper_sigma)}"
+            cells.append(f"{ours} | {paper}" if math.isfinite(cell.paper) else ours)
+        table.add_row(escape(row.file), row.model, row.preset, *cells)
+    _console().print(table)
+
+
+def show_bins(bins: list[Bin]) -> None:
+    """Show a row for each bin of each label."""
+    table = Table("label", "from", "to", "spectra", "median error", "68 % of errors", "median σ")
+    for one in bins:
+        table.add_row(
+            one.label, f"{one.low:g}", f"{one.high:g}", str(one.n), _number(one.bias),
+            _number(one.scatter), _number(one.sigma),
+        )  # fmt: skip
+    _console().print(table)
+
+
+def show_shares(shares: list[LineShare]) -> None:
+    """Show a row for each attention block."""
+    table = Table(
+        "block", "attention [%]", "pixels [%]", "ratio",
+        title="attention within 1 Å of Mg b 5167, 5173 and 5184 Å",
+    )  # fmt: skip
+    for one in shares:
+        table.add_row(
+            str(one.block), f"{100 * one.attention:.2f}", f"{100 * one.pixels:.2f}",
+            f"{one.ratio:.2f}",
+        )  # fmt: skip
+    _console().print(table)
+
+
+def show_orders(rows: list[Order]) -> None:
+    """Show a row for each order."""
+    table = Table("order", "from [Å]", "to [Å]", "lowest flux", "mean flux")
+    for row in rows:
+        table.add_row(
+            str(row.order), f"{row.low:.1f}", f"{row.high:.1f}", f"{row.lowest:.3f}",
+            f"{row.mean:.3f}",
+        )  # fmt: skip
+    _console().print(table)
+
+
+def _number(value: float) -> str:
+    return f"{value:.3g}" if math.isfinite(value) else "–"

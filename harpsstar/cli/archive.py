@@ -1,0 +1,60 @@
+"""``harpsstar archive``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harpsstar.cli import _archive as ask
+
+app = typer.Typer(no_args_is_help=True, help="What to do with the tables of many spectra.")
+
+_Table = Annotated[
+    Path,
+    typer.Argument(help="A table of results, or its folder of nights.", show_default=False),
+]
+
+
+@app.command()
+def summary(
+    table: _Table,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", show_default=False,
+                     help="Table with a row for each star: .ecsv, .fits or .vot."),
+    ] = None,
+    flagged: Annotated[bool, typer.Option("--flagged", help="Use flagged spectra, too.")] = False,
+) -> None:
+    """Combine all spectra of every star: weighted means, scatter against the noise, outliers."""
+    from harpsstar.archive.export import read_results
+    from harpsstar.archive.summary import summarise, write_summary
+    from harpsstar.cli._show import show_stars
+
+    stars = summarise(read_results(table), flagged=flagged)
+    if output is None:
+        show_stars(stars)
+    else:
+        write_summary(stars, output)
+
+
+@app.command()
+def export(
+    table: Annotated[
+        Path,
+        typer.Argument(help="The output of harpsstar predict or watch, finished or not.",
+                       show_default=False),
+    ],
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", show_default=False,
+                     help="Table to write, in the format of its extension."),
+    ],
+    by_night: ask.ByNight = False,
+) -> None:
+    """Write the rows in the journal of an output to another table."""
+    from harpsstar.archive.export import export_journal
+
+    number = export_journal(table, output, by_night=by_night)
+    typer.echo(f"harpsstar: wrote {number} rows to {output}", err=True)

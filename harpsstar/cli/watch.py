@@ -1,0 +1,52 @@
+"""``harpsstar watch``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harpsstar.cli import _archive as ask
+
+
+def watch(
+    folders: Annotated[
+        list[Path], typer.Argument(help="Folders in which files appear.", show_default=False)
+    ],
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", show_default=False,
+                     help="Table to keep up to date: .ecsv, .fits, .vot, .parquet or .csv."),
+    ],
+    every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 10.0,
+    model: ask.Model = None,
+    blaze_dir: ask.BlazeDir = None,
+    since: ask.Since = "",
+    target: ask.Target = None,
+    min_snr: ask.MinSnr = 0.0,
+    keep_all: ask.KeepAll = False,
+    jobs: ask.Jobs = 1,
+    scheduler: ask.Scheduler = None,
+    batch: ask.Batch = 16,
+    time_limit: ask.TimeLimit = 60.0,
+    by_night: ask.ByNight = False,
+    report: ask.Report = None,
+    quiet: ask.Quiet = False,
+    verbose: ask.Verbose = False,
+    log_file: ask.LogFile = None,
+    json: ask.Json = False,
+) -> None:
+    """Predict the labels of spectra as they appear in folders, until stopped.
+
+    A file is taken when it is complete. The table is brought up to date whenever something was
+    done; Ctrl-C or a terminating signal ends the command, and the same command goes on.
+    """
+    from harpsstar.archive.watch import watch_files
+
+    wanted = ask.select(since, target, min_snr, keep_all)
+    options = ask.plan(report, model=model, blaze_dir=blaze_dir, jobs=jobs, scheduler=scheduler,
+                       batch=batch, seconds=time_limit, by_night=by_night)
+    with ask.told(quiet=quiet, verbose=verbose, json=json, log_file=log_file) as on_event:
+        watch_files(folders, output, every=every, selection=wanted, options=options,
+                    on_event=on_event)

@@ -1,0 +1,135 @@
+"""Which files are taken: by what their headers say, never by their names."""
+
+from __future__ import annotations
+
+import gzip
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harpsstar.archive.discover import Selection, survey
+from harpsstar.archive.facts import Facts, night_of, read_facts
+from harpsstar.archive.files import find
+from harpsstar.archive.journal import Journal
+from harpsstar.errors import ConfigError
+from harpsstar.synth.observe import blaze_frame
+from tests.archive.faults import card, content, good
+
+
+@pytest.fixture(scope="module")
+def e2ds() -> bytes:
+    return good(format="e2ds")
+
+
+def look(*inputs, journal=None, **selection):
+    with Journal() as fresh:
+        return survey(find(inputs), Selection(**selection), journal or fresh)
+
+
+def taken(seen):
+    return [item.found.path.name for item in seen.chosen]
+
+
+def left_out(seen):
+    return {item.found.path.name: item.skip for item in seen.left_out}
+
+
+@pytest.fixture
+def folder(tmp_path, e2ds, spectrum):
+    """An e2ds and its s1d, and what else a pipeline leaves in a folder; names say nothing."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    files = {
+        "1.fits": e2ds,
+        "2.fits": spectrum,
+        "3.fits": card("TNG DRS BLAZE FILE", "x_blaze_B.fits")(e2ds),
+        "4.fits": card("CTYPE1", "km/s")(e2ds),
+        "5.fits": card("TNG DPR TYPE", "WAVE,WAVE,THAR2")(e2ds),
+        "6.fits": content(blaze_frame()),
+        "7.fits": b"rubbish",
+    }
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    return folder
+
+
+def test_science_frames_of_fibre_a_are_taken_from_a_folder(folder):
+    seen = look(folder)
+    assert taken(seen) == ["1.fits", "7.fits"]
+    out = left_out(seen)
+    assert out["2.fits"] == "another product of an exposure whose e2ds is taken"
+    assert out["3.fits"] == "spectrum of fibre B"
+    assert "ccf" in out["4.fits"]
+    assert "wavelength" in out["5.fits"]
+    assert "blaze" in out["6.fits"]
+    assert sum(seen.reasons().values()) == len(out) == 5
+
+
+def test_files_that_are_named_are_always_taken(folder):
+    files = sorted(folder.iterdir())
+    assert taken(look(*files)) == [path.name for path in files]
+    assert taken(look(folder, *files)) == [path.name for path in files]
+
+
+def test_all_products_can_be_kept(folder):
+    assert taken(look(folder, keep_all=True)) == ["1.fits", "2.fits", "7.fits"]
+
+
+def test_other_exposures_are_no_twins(tmp_path, e2ds, spectrum):
+    (tmp_path / "a.fits").write_bytes(e2ds)
+    (tmp_path / "b.fits").write_bytes(card("DATE-OBS", "2016-01-08T03:30:21.236")(spectrum))
+    (tmp_path / "c.fits").write_bytes(card("TNG DRS BJD", 2457396.6)(spectrum))
+    assert taken(look(tmp_path)) == ["a.fits", "b.fits", "c.fits"]
+
+
+def test_selections(tmp_path, spectrum):
+    (tmp_path / "a.fits").write_bytes(spectrum)
+    (tmp_path / "unreadable.fits").touch()
+    night = read_facts(tmp_path / "a.fits").night
+    every = ["a.fits", "unreadable.fits"]
+    assert taken(look(tmp_path, since=night, targets=("hd-1",), min_snr=50.0)) == every
+    for selection in ({"since": "2100-01-01"}, {"targets": ("HD 11",)}, {"min_snr": 500.0}):
+        seen = look(tmp_path, **selection)
+        assert taken(seen) == ["unreadable.fits"]
+        assert len(seen.left_out) == 1
+    with pytest.raises(ConfigError, match="no date"):
+        Selection(since="yesterday")
+
+
+def test_headers_are_read_again_when_a_file_changes(tmp_path, spectrum):
+    path = tmp_path / "a.fits"
+    path.write_bytes(spectrum)
+    with Journal() as journal:
+        assert taken(look(tmp_path, journal=journal)) == ["a.fits"]
+        path.write_bytes(card("TNG DPR TYPE", "BIAS")(spectrum))
+        assert taken(look(tmp_path, journal=journal)) == []
+
+
+def test_facts_of_a_packed_file_are_those_of_the_file(tmp_path, e2ds):
+    (tmp_path / "a").write_bytes(e2ds)
+    (tmp_path / "b").write_bytes(gzip.compress(e2ds, 1))
+    facts = read_facts(tmp_path / "a")
+    assert read_facts(tmp_path / "b") == facts
+    assert (facts.product, facts.instrument, facts.target) == ("e2ds", "HARPS-N", "HD 1")
+    assert 60 < facts.snr < 100
+    assert facts.night == night_of(facts.bjd) == night_of(math.nan, facts.start)
+
+
+@given(st.binary(max_size=400), st.booleans())
+def test_facts_of_rubbish_are_nothing(tmp_path_factory, data, beginning):
+    path = tmp_path_factory.getbasetemp() / "rubbish.fits"
+    path.write_bytes(b"SIMPLE  =" + data if beginning else data)
+    facts = read_facts(path)
+    assert not (facts.product and facts.skip)
+    assert repr(Facts()) == repr(facts) or facts.skip
+
+
+def test_a_night_begins_at_noon():
+    noon = 2457396.0
+    assert night_of(noon) == "2016-01-08" == night_of(noon + 0.99)
+    assert night_of(noon - 0.01) == "2016-01-07"
+    assert night_of(math.nan, "2016-01-08T11:59:59") == "2016-01-07"
+    assert night_of(math.nan, "2016-01-08T12:00:01") == "2016-01-08"
+    assert night_of(math.nan, "long ago") == "unknown"

@@ -1,0 +1,127 @@
+"""Epochs together: what averages out does, what does not stays, and who disagrees is named."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from astropy.io.votable import validate
+from astropy.io.votable.ucd import check_ucd
+from astropy.table import QTable
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harpsstar.archive.summary import combine, summarise, to_summary_table, write_summary
+from harpsstar.errors import OutputError
+from harpsstar.io.results import Row, to_table
+from harpsstar.labels import NAMES
+
+TRUTH = np.array([5772.0, 4.44, 0.0, 5.0])
+MODEL = np.array([70.0, 0.1, 0.09, 1.5])
+
+
+def epochs(n, noise, *, target="HD 1", seed=0, **changes):
+    """Rows of a star whose errors are `noise` (4,) and correlated, and the model's."""
+    rng = np.random.default_rng(seed)
+    correlation = np.full((4, 4), 0.5) + 0.5 * np.eye(4)
+    covariance = correlation * np.outer(noise, noise)
+    rows = []
+    for i, values in enumerate(rng.multivariate_normal(TRUTH, covariance, size=n)):
+        total = covariance + np.diag(MODEL**2)
+        labels = dict(zip(NAMES, values, strict=True))
+        labels |= {f"{name}_err": math.sqrt(total[k, k]) for k, name in enumerate(NAMES)}
+        labels |= {f"{name}_err_noise": noise[k] for k, name in enumerate(NAMES)}
+        rows.append(Row(file=f"{target} {i}", target=target, bjd=2457000.0 + i, covariance=total,
+                        rv=12.0 + rng.normal(0, 0.01), rv_err=0.01, **(labels | changes)))
+    return rows
+
+
+NOISE = np.array([20.0, 0.05, 0.02, 0.3])
+
+
+def test_noise_averages_out_and_the_model_stays():
+    (one,) = summarise(to_table(epochs(1, NOISE)))
+    (many,) = summarise(to_table(epochs(400, NOISE)))
+    assert (one.epochs, many.epochs) == (1, 400)
+    np.testing.assert_allclose(np.diag(one.covariance), NOISE**2 + MODEL**2)
+    np.testing.assert_allclose(np.diag(many.covariance), NOISE**2 / 400 + MODEL**2, rtol=0.01)
+    assert np.all(np.abs(many.labels - TRUTH) < 5 * NOISE / 20)
+    np.testing.assert_allclose(many.scatter, many.expected, rtol=0.15)
+    assert many.chi2_red == pytest.approx(1.0, abs=0.15)
+    assert math.isnan(one.chi2_red)
+    assert many.rv == pytest.approx(12.0, abs=0.003)
+    assert many.rv_scatter == pytest.approx(0.01, rel=0.2)
+    assert many.last - many.first == 399
+
+
+def test_scatter_beyond_the_noise_raises_the_error():
+    rows = [Row(**{**row.__dict__, "teff": row.teff + 100.0 * (-1) ** i})
+            for i, row in enumerate(epochs(50, NOISE))]
+    (star,) = summarise(to_table(rows))
+    assert star.chi2_red > 5
+    assert star.scatter[0] > 4 * star.expected[0]
+    noise = star.covariance[0, 0] - MODEL[0] ** 2
+    assert noise == pytest.approx(star.chi2_red * NOISE[0] ** 2 / 50, rel=1e-6)
+
+
+def test_an_outlier_is_named_and_left_out():
+    rows = epochs(20, NOISE)
+    rows[7] = Row(**{**rows[7].__dict__, "logg": 1.0})
+    (star,) = summarise(to_table(rows))
+    assert star.outliers == ("HD 1 7",)
+    assert star.epochs == 19
+
+
+def test_what_is_left_out():
+    rows = [*epochs(3, NOISE), *epochs(2, NOISE, status="flagged", seed=1),
+            Row.failed("x", "no", target="HD 1"), Row(file="anonymous")]
+    again = Row(**{**rows[0].__dict__, "file": "copy"})
+    (star,) = summarise(to_table([*rows, again]))
+    assert (star.epochs, star.flagged, star.failed, star.copies) == (3, 2, 1, 1)
+    shifted = [Row(**{**row.__dict__, "bjd": row.bjd + 50}) for row in rows]
+    (star,) = summarise(to_table(shifted), flagged=True)
+    assert (star.epochs, star.flagged, star.copies) == (3, 0, 2)
+
+
+def test_a_star_without_labels_has_none():
+    (star,) = summarise(to_table([Row.failed("x", "no", target="HD 1")]))
+    assert (star.epochs, star.failed) == (0, 1)
+    assert np.isnan(star.labels).all()
+
+
+@given(st.integers(1, 6), st.integers(0, 1000))
+def test_the_mean_of_equals_is_their_own_and_order_does_not_matter(n, seed):
+    rng = np.random.default_rng(seed)
+    values = rng.normal(size=(n, 4))
+    roots = rng.normal(size=(n, 4, 6))
+    covariances = roots @ roots.transpose(0, 2, 1)
+    mean, covariance, _ = combine(values, covariances)
+    turned, turned_covariance, _ = combine(values[::-1], covariances[::-1])
+    np.testing.assert_allclose(turned, mean, rtol=1e-6, atol=1e-8)
+    np.testing.assert_allclose(turned_covariance, covariance, rtol=1e-6)
+    equal, _, chi2_red = combine(np.repeat(values[:1], n, axis=0), covariances)
+    np.testing.assert_allclose(equal, values[0], rtol=1e-6, atol=1e-8)
+    assert math.isnan(chi2_red) if n == 1 else chi2_red < 1e-6
+
+
+def test_every_column_has_a_ucd_that_exists():
+    table = to_summary_table(summarise(to_table(epochs(2, NOISE))))
+    for name in table.colnames:
+        assert table[name].info.description
+        assert check_ucd(table[name].info.meta["ucd"], check_controlled_vocabulary=True)
+
+
+@pytest.mark.parametrize("extension", [".ecsv", ".fits", ".vot"])
+def test_written_tables_open_with_units(tmp_path, extension):
+    stars = summarise(to_table([*epochs(3, NOISE), *epochs(2, NOISE, target="α Tau")]))
+    path = tmp_path / f"stars{extension}"
+    write_summary(stars, path)
+    table = QTable.read(path)
+    assert len(table) == 2
+    assert table["teff"].unit == "K"
+    np.testing.assert_allclose(table["vsini_err"].value, to_summary_table(stars)["vsini_err"].value)
+    if extension == ".vot":
+        assert "no violations" in validate(str(path), output=None)
+    with pytest.raises(OutputError, match="unknown extension"):
+        write_summary(stars, tmp_path / "stars.docx")
