@@ -220,8 +220,7 @@ def _interpolated(decks: Sequence[Deck], teff: float, logg: float, m_h: float) -
     """Interpolate between decks; None in a corner where there are too few of them."""
     try:
         return atlas9.interpolate(decks, teff, logg, m_h)
-    except (OutsideGridError, ValueError):
-        # the second for the one deck (+0.5, 5250 K, log g 0) that has a layer less than the others
+    except OutsideGridError:
         return None
 
 

@@ -7,9 +7,8 @@ one inverse transform.
 
 from __future__ import annotations
 
-from typing import cast
-
 import math
+from typing import cast
 
 import torch
 from torch import Tensor

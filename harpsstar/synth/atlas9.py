@@ -14,11 +14,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from harpsstar.errors import InputsMissingError, OutsideGridError, ReadError
+from harpsstar.synth._pysme import load_pysme
 
 #: Metallicities of the seeds' grid (Table 1) and the folder codes that hold them.
 METALLICITY_CODES = {
@@ -53,6 +55,19 @@ class Deck:
     def name(self) -> str:
         """The file's own name, e.g. ``p00_5750_4.5``."""
         return self.path.stem
+
+
+class Node(NamedTuple):
+    """One synthesis: an atmosphere, vmic in km/s and [alpha/Fe] in dex."""
+
+    deck: Deck
+    vmic: float
+    alpha: float
+
+    @property
+    def name(self) -> str:
+        """Stem of the node's file."""
+        return f"{self.deck.name}_v{self.vmic:g}_a{self.alpha:g}"
 
 
 def read_deck(path: Path, m_h: float) -> Deck:
@@ -126,14 +141,13 @@ class Atmosphere:
     like: Deck
 
 
+N_LAYERS = 72
 #: What PySME needs of every layer, and the interpolation is done in.
 COLUMNS = ("rhox", "temp", "xna", "xne", "rho")
 
 
 def structure(deck: Deck) -> npt.NDArray[np.float64]:
     """Read the logarithms of :data:`COLUMNS` of a deck, (5, 72)."""
-    from harpsstar.synth.synthesis import load_pysme
-
     atmosphere = load_pysme().krzfile.KrzFile(str(deck.path))
     return np.log([getattr(atmosphere, name) for name in COLUMNS])
 
@@ -168,7 +182,7 @@ def interpolate(decks: Sequence[Deck], teff: float, logg: float, m_h: float) -> 
     Raises
     ------
     OutsideGridError
-        When a deck that is needed does not exist.
+        When a deck that is needed does not exist, or has other layers than the others.
     """
     at = {(deck.teff, deck.logg, deck.m_h): deck for deck in decks}
     axes = [_stencil(sorted({key[i] for key in at}), x) for i, x in enumerate((teff, logg, m_h))]
@@ -179,7 +193,11 @@ def interpolate(decks: Sequence[Deck], teff: float, logg: float, m_h: float) -> 
                 f"no ATLAS9 deck at teff {key[0]:g} K, logg {key[1]:g}, m_h {key[2]:g}",
                 expected=f"decks all around teff {teff:g} K, logg {logg:g}, m_h {m_h:g}",
             )
-        total = total + math.prod(w[x] for w, x in zip(axes, key, strict=True)) * structure(at[key])
+        if (layers := structure(at[key])).shape[1] != N_LAYERS:
+            raise OutsideGridError(
+                f"{at[key].path.name} has {layers.shape[1]} layers", expected=f"{N_LAYERS} layers"
+            )
+        total = total + math.prod(w[x] for w, x in zip(axes, key, strict=True)) * layers
     nearest = min(
         at, key=lambda k: abs(k[0] - teff) / 250 + abs(k[1] - logg) / 0.5 + abs(k[2] - m_h) / 0.5
     )

@@ -11,17 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from harpsstar.errors import InputsMissingError
+from harpsstar.synth.atlas9 import Node
 from harpsstar.synth.emulator import Emulator
-
-if TYPE_CHECKING:
-    from harpsstar.synth.grid import Node
 
 Array = npt.NDArray[np.float64]
 #: alpha and vmic (km/s).

@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,7 @@ from harpsstar._tensors import write_tensors
 from harpsstar._version import __version__
 from harpsstar.errors import InputsMissingError
 from harpsstar.synth import atlas9, cluster, completion, linelist, synthesis
-from harpsstar.synth.atlas9 import Deck
+from harpsstar.synth.atlas9 import Deck, Node
 from harpsstar.synth.emulator import GRID_FORMAT
 from harpsstar.synth.linelist import LineArray
 
@@ -40,19 +40,6 @@ _SPARSE_TEFF = frozenset((3500, 4000, 4500, 5000, 5500, 6000, 7000, 8500, 9750))
 _SPARSE_M_H = frozenset((-2.5, -1.5, -0.5, 0.0, 0.5))
 #: vmic and alpha of the plane from which the others are carried over.
 HOME = (1.0, 0.0)
-
-
-class Node(NamedTuple):
-    """One synthesis: an atmosphere, vmic in km/s and [alpha/Fe] in dex."""
-
-    deck: Deck
-    vmic: float
-    alpha: float
-
-    @property
-    def name(self) -> str:
-        """Stem of the node's file."""
-        return f"{self.deck.name}_v{self.vmic:g}_a{self.alpha:g}"
 
 
 def nodes(

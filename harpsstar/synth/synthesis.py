@@ -9,20 +9,14 @@ three-point Gauss-Jacobi quadrature in mu (within 2e-4 of eight points).
 from __future__ import annotations
 
 import contextlib
-import functools
-import importlib
-import io
-import logging
-import os
 import tempfile
-from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from harpsstar.errors import InputsMissingError
+from harpsstar.synth._pysme import load_pysme
 from harpsstar.synth.atlas9 import Atmosphere, Deck
 from harpsstar.synth.linelist import LineArray, relevant
 
@@ -55,51 +49,6 @@ def disk_quadrature(n_mu: int = N_MU) -> tuple[npt.NDArray[np.float64], npt.NDAr
     x, weight = roots_jacobi(n_mu, 0, 1)
     order = np.argsort(-x)
     return 0.5 * (x[order] + 1), weight[order] / weight.sum()
-
-
-@contextlib.contextmanager
-def _home_elsewhere() -> Iterator[None]:
-    """PySME writes to the home directory when it is first imported: give it another one."""
-    before = os.environ.get("HOME")
-    with tempfile.TemporaryDirectory(prefix="harpsstar-pysme-") as folder:
-        os.environ["HOME"] = folder
-        try:
-            yield
-        finally:
-            if before is None:
-                del os.environ["HOME"]
-            else:
-                os.environ["HOME"] = before
-
-
-@functools.cache
-def load_pysme() -> SimpleNamespace:
-    """Import what is needed of PySME, without its files in the home directory or its log.
-
-    Raises
-    ------
-    InputsMissingError
-        When the extra ``synth`` is not installed.
-    """
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    try:
-        with _home_elsewhere(), contextlib.redirect_stdout(io.StringIO()):
-            modules = {
-                name: importlib.import_module(f"pysme.{name}")
-                for name in ("abund", "sme", "synthesize")
-            }
-            modules["linelist"] = importlib.import_module("pysme.linelist.linelist")
-            modules["krzfile"] = importlib.import_module("pysme.atmosphere.krzfile")
-            modules["pysme"] = importlib.import_module("pysme")
-    except ImportError as error:
-        raise InputsMissingError(
-            f"PySME cannot be imported ({error})",
-            hint='install the extra: pip install "harpsstar[synth]"',
-        ) from error
-    for name in ("pysme", *list(logging.root.manager.loggerDict)):
-        if name.split(".")[0] == "pysme":
-            logging.getLogger(name).setLevel(logging.CRITICAL)
-    return SimpleNamespace(**modules)
 
 
 def _line_list(pysme: SimpleNamespace, lines: LineArray) -> Any:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 
+import numpy as np
 import pytest
 
-from harpsstar.errors import InputsMissingError, ReadError
+from harpsstar.errors import InputsMissingError, OutsideGridError, ReadError
 from harpsstar.labels import LOGG, M_H, TEFF
+from harpsstar.synth import atlas9
 from harpsstar.synth.atlas9 import (
     HELD_OUT_CODES,
     METALLICITY_CODES,
@@ -81,3 +83,29 @@ def test_the_digest_is_that_of_names_and_contents(tmp_path):
     assert digest(decks[::-1]) != original
     decks[0].path.write_text("TEFF 5000. GRAVITY 4.1\n")
     assert digest(decks) != original
+
+
+class TestBetweenTheDecks:
+    """Structures are interpolated layer by layer."""
+
+    def test_at_a_deck_it_is_the_deck(self, inputs_root):
+        pytest.importorskip("pysme")
+        decks = atlas9.find_decks(inputs_root)
+        deck = next(d for d in decks if (d.teff, d.logg, d.m_h) == (5750.0, 4.5, 0.0))
+        found = atlas9.interpolate(decks, 5750.0, 4.5, 0.0)
+        for name, row in zip(atlas9.COLUMNS, np.exp(atlas9.structure(deck)), strict=True):
+            np.testing.assert_allclose(found.columns[name], row, rtol=1e-9)
+        assert found.like == deck
+
+    def test_between_decks_a_hotter_star_is_hotter_in_every_layer(self, inputs_root):
+        pytest.importorskip("pysme")
+        decks = atlas9.find_decks(inputs_root)
+        stars = [atlas9.interpolate(decks, teff, 4.3, -0.7) for teff in (5800, 5850, 5900)]
+        layers = [star.columns["temp"] for star in stars]
+        assert np.all(np.diff(layers, axis=0) > 0)
+
+    @pytest.mark.parametrize(("teff", "logg", "m_h"), [(9700.0, 1.0, 0.0), (5250.0, 0.0, 0.5)])
+    def test_where_a_deck_is_missing_or_short_it_is_refused(self, inputs_root, teff, logg, m_h):
+        pytest.importorskip("pysme")
+        with pytest.raises(OutsideGridError, match="deck|layers"):
+            atlas9.interpolate(atlas9.find_decks(inputs_root), teff, logg, m_h)

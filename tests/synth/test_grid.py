@@ -217,7 +217,8 @@ class TestThePackagedGrid:
     def test_it_was_made_from_this_line_list_and_these_decks(self, metadata, inputs_root, lines):
         assert metadata["linelist_sha256"] == linelist.digest(lines)
         assert metadata["decks_sha256"] == atlas9.digest(atlas9.find_decks(inputs_root))
-        names = {node.name for node in nodes(inputs_root)}
+        vmic, alpha = (tuple(axis.tolist()) for axis in Emulator.load().grid.axes[3:])
+        names = {node.name for node in nodes(inputs_root, vmic, alpha)}
         computed = set(json.loads(metadata["computed"]))
         assert computed <= names
         assert len(names - computed) == int(metadata["carried_over"])
