@@ -140,8 +140,9 @@ class Journal:
             raise ReadError("is no journal of this version of harpsstar", path=self.path,
                             expected=_FORMAT, hint="move it away to begin a new one")
         if not known:
-            self._db.executescript(_SCHEMA)
-            self.put_note("format", _FORMAT)
+            # In one transaction: a run killed in between leaves no journal without its format.
+            note = f"INSERT INTO meta (key, value) VALUES ('format', '{_FORMAT}');"
+            self._db.executescript(f"BEGIN; {_SCHEMA}; {note} COMMIT;")
         self.serial = self._db.execute("SELECT coalesce(max(serial), 0) FROM rows").fetchone()[0]
 
     def __enter__(self) -> Self:

@@ -164,7 +164,8 @@ def test_slopes_are_the_derivatives_of_the_spectra(emulator, sampler, j):
         ends.append(spectra_at(emulator, sampler, moved, RESOLUTION))
     numerical = (ends[0] - ends[1]) / step
     error = (numerical - slopes[:, :, j]).flatten(1).norm(dim=1)
-    assert (error <= 0.05 * numerical.flatten(1).norm(dim=1)).all()
+    # a grid with one alpha has no derivative but rounding
+    assert (error <= 0.05 * numerical.flatten(1).norm(dim=1) + 1e-4).all()
 
 
 def test_goodness_of_pure_noise(spectra):
