@@ -153,8 +153,7 @@ def structure(deck: Deck) -> npt.NDArray[np.float64]:
 
 
 def _stencil(values: Sequence[float], at: float) -> dict[float, float]:
-    """Lagrange weights of the (up to) four values around `at`."""
-    values = sorted(values)
+    """Lagrange weights of the (up to) four of increasing values around `at`."""
     if at in values:
         return {at: 1.0}
     place = int(np.searchsorted(values, at))

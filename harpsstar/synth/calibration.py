@@ -9,10 +9,9 @@ differences: lines that are far enough apart not to touch each other are moved i
 from __future__ import annotations
 
 import dataclasses
-import multiprocessing
 import tomllib
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -27,7 +26,7 @@ from scipy.sparse.linalg import splu
 from harpsstar.errors import ReadError
 from harpsstar.io import read
 from harpsstar.spectra.frame import pixels_from
-from harpsstar.synth import broadening, linelist, synthesis
+from harpsstar.synth import broadening, cluster, linelist, synthesis
 from harpsstar.synth.atlas9 import Atmosphere, find_decks, interpolate
 from harpsstar.synth.emulator import Sampler
 from harpsstar.synth.inputs import root
@@ -281,7 +280,7 @@ def calibrate(
     """
     config = configuration()
     views = [_View(one, config) for one in spectra]
-    chosen = {kind: np.arange(len(lines)) for kind in KINDS}
+    chosen: dict[str, npt.NDArray[np.int_]] = {}
     value, vmic = np.zeros((3, len(lines))), SUN["vmic"]
     history = []
     columns = None
@@ -474,10 +473,8 @@ def calibrate_files(
     inputs_root = root()
     lines = linelist.assemble(inputs_root, calibrated=False)
     star = interpolate(find_decks(inputs_root), SUN["teff"], SUN["logg"], SUN["m_h"])
-    # spawn: a fork after PySME's library has been loaded shares its state between workers
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context) as pool:
-        done = calibrate(lines, star, spectra, pool, tell=tell)
+    with cluster.workers(jobs) as pool:
+        done = calibrate(lines, star, spectra, pool.executor, tell=tell)
     levels = {
         name: (done.residuals[0][name], done.residuals[-1][name]) for name in done.residuals[0]
     }

@@ -19,6 +19,7 @@ import torch
 from harpsstar.errors import InputsMissingError
 from harpsstar.synth.atlas9 import Node
 from harpsstar.synth.emulator import Emulator
+from harpsstar.synth.nodes import lagrange_weights
 
 Array = npt.NDArray[np.float64]
 #: alpha and vmic (km/s).
@@ -64,17 +65,17 @@ def complete(nodes: Sequence[Node], table: Array, start: Array) -> Array:
     at = np.array([[d.teff, d.logg, d.m_h] for d in decks[:n_decks]])
     by_plane = dict(zip(planes, table.reshape(len(planes), n_decks, -1), strict=True))
     older = dict(zip(planes, start.reshape(len(planes), n_decks, -1), strict=True))
-    done: dict[tuple[float, float], Array] = {}
-    for plane in sorted(planes, key=lambda p: _order(p, planes)):
+    done: dict[Plane, Array] = {}
+    for plane in sorted(planes, key=_order):
         base = _expected(plane, done, older)
         done[plane] = base + _spread(at, by_plane[plane] - base)
     return np.concatenate([done[plane] for plane in planes])
 
 
-def _order(plane: Plane, planes: Sequence[Plane]) -> tuple[bool, float, float]:
+def _order(plane: Plane) -> tuple[float, float]:
     """The plane of the Sun first, then those of alpha 0 by distance in vmic, then the others."""
     alpha, vmic = plane
-    return alpha > 0, alpha, abs(np.log(vmic / HOME_VMIC))
+    return alpha, abs(np.log(vmic / HOME_VMIC))
 
 
 def _expected(plane: Plane, done: dict[Plane, Array], older: dict[Plane, Array]) -> Array:
@@ -128,7 +129,5 @@ def _weights(known: Array, wanted: Array) -> Array:
     for i, x in enumerate(wanted):
         inside = known.min() <= x <= known.max()
         near = np.argsort(abs(known - x), kind="stable")[: _STENCIL if inside else 2]
-        for j in near:
-            others = known[near[near != j]]
-            weights[i, j] = np.prod((x - others) / (known[j] - others))
+        weights[i, near] = lagrange_weights(torch.from_numpy(known[near]), torch.tensor(x))
     return weights

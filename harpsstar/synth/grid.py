@@ -39,7 +39,7 @@ _COARSE_TEFF = frozenset(
 _SPARSE_TEFF = frozenset((3500, 4000, 4500, 5000, 5500, 6000, 7000, 8500, 9750))
 _SPARSE_M_H = frozenset((-2.5, -1.5, -0.5, 0.0, 0.5))
 #: vmic and alpha of the plane from which the others are carried over.
-HOME = (1.0, 0.0)
+HOME = (completion.HOME_VMIC, 0.0)
 
 
 def nodes(

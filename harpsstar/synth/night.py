@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -21,6 +20,7 @@ import numpy as np
 from astropy.io import fits
 from astropy.table import Table
 
+from harpsstar._threads import one_thread
 from harpsstar.errors import ConfigError, OutputError
 from harpsstar.instruments import Instrument, get_instrument
 from harpsstar.synth.observe import frames
@@ -190,7 +190,7 @@ def observe_night(
 
     spectrograph = get_instrument(instrument)
     emulator = Emulator.load() if emulator is None else emulator
-    with _one_thread():
+    with one_thread():
         plans = plan(n, seed, emulator)
         if progress is not None:
             progress(0, n)
@@ -346,19 +346,6 @@ def _make(night: Path, overwrite: bool) -> None:
         raise OutputError(
             "holds files already", hint="choose another folder, or overwrite it", path=night
         )
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """The last bit of a sum depends on how threads share it, and the photons drawn on that."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _iso(when: datetime) -> str:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from harpsstar._threads import one_thread
 from harpsstar._version import __version__
 from harpsstar.config import to_mapping
 from harpsstar.errors import OutputError
@@ -78,7 +78,7 @@ def make_dataset(
         announce(source.n, size(source))
     part = output.with_name(f"{output.name}.part")
     attributes = _attributes(preset, emulator, source)
-    with _one_thread(), Store(part, source, split(preset, source.n), attributes) as store:
+    with one_thread(), Store(part, source, split(preset, source.n), attributes) as store:
         _fill(store, source, progress)
         store.finish(output)
     return facts(output)
@@ -123,13 +123,3 @@ def _attributes(preset: Preset, emulator: Emulator, source: Source) -> dict[str,
     }
     digest = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
     return {**known, "recipe": digest, "title": preset.description}
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
