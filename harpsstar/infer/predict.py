@@ -23,9 +23,10 @@ from harpsstar.infer.prepare import Prepared, Source, attempt, failed_row, prepa
 from harpsstar.io.results import Row, provenance, to_table
 from harpsstar.labels import NAMES, NUISANCES, RV
 from harpsstar.nn import zoo
+from harpsstar.spectra.companion import find_companion
 from harpsstar.spectra.continuum import LEAST_SHARE
 from harpsstar.spectra.frame import canonical_wavelengths
-from harpsstar.spectra.noise import snr_per_pixel
+from harpsstar.spectra.noise import plateaus, snr_per_pixel
 from harpsstar.spectra.velocity import Bank, bank_of
 from harpsstar.synth.emulator import Emulator
 
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 MODEL_ERROR = np.array(FLOOR)
 #: Spectra inferred together by :func:`predict_rows`.
 BATCH = 16
-_RV = NUISANCES.index(RV)
+_RV, _VSINI = NUISANCES.index(RV), NAMES.index("vsini")
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,8 @@ class Measurement:
     """Everything that came out of one spectrum.
 
     ``rv`` and ``rv_err`` in km/s; ``estimate`` holds one spectrum (B = 1); ``prepared`` is the
-    spectrum that the estimate saw; ``snr`` per extracted pixel.
+    spectrum that the estimate saw; ``snr`` per extracted pixel; ``evidence`` what ``flags`` were
+    decided on.
     """
 
     rv: float
@@ -52,7 +54,12 @@ class Measurement:
     snr: float
     prepared: Prepared
     estimate: Estimate
-    flags: quality.Flag
+    evidence: quality.Evidence
+
+    @property
+    def flags(self) -> quality.Flag:
+        """What may be wrong."""
+        return quality.assess(self.evidence)
 
 
 class Predictor:
@@ -178,10 +185,14 @@ class Predictor:
         if not np.isfinite(snr):
             snr = snr_per_pixel(estimate.flux[0].numpy(), estimate.ivar[0].numpy())
         rv = item.canonical.rv + float(estimate.nuisances[0, _RV])
-        flags = quality.assess(self._evidence(item, estimate, snr))
-        return Measurement(rv, float(estimate.rv_err), snr, item, estimate, flags)
+        evidence = self._evidence(item, estimate, snr)
+        return Measurement(rv, float(estimate.rv_err), snr, item, estimate, evidence)
 
     def _evidence(self, item: Prepared, estimate: Estimate, snr: float) -> quality.Evidence:
+        flux, ivar, model = (x[0].numpy() for x in (estimate.flux, estimate.ivar, estimate.model))
+        second = find_companion(flux, ivar, model, float(estimate.labels[0, _VSINI]), self.bank)
+        recorded = item.canonical.ivar > 0
+        flat = plateaus(item.canonical.flux, recorded).sum() / max(recorded.sum(), 1)
         return quality.Evidence(
             labels=estimate.labels[0].double().numpy(),
             sigma=estimate.covariance[0].diagonal().sqrt().double().numpy(),
@@ -193,9 +204,9 @@ class Predictor:
             peak_ratio=item.velocity.peak_ratio,
             order_share=(estimate.ivar[0] > 0).double().mean(-1).numpy(),
             blaze=item.observation.blaze,
-            emission=quality.emission_share(
-                estimate.flux[0].numpy(), self._whole_ivar(item, estimate)
-            ),
+            emission=quality.emission_share(flux, self._whole_ivar(item, estimate)),
+            companion=(second.significance, second.share),
+            clipped=max(item.observation.clipped, float(flat)),
             saturated=any("saturated" in note for note in item.observation.notes),
         )
 

@@ -26,6 +26,7 @@ class Flag(enum.IntFlag):
     SATURATED = 256
     EMISSION = 512
     LARGE_ERROR = 1024
+    CLIPPED = 2048
 
 
 #: Flag to (what raises it, what to do).
@@ -50,7 +51,8 @@ MEANING: dict[Flag, tuple[str, str]] = {
         "look at the spectrum; a hot star or noise alone gives this",
     ),
     Flag.DOUBLE_LINED: (
-        "a second correlation peak of at least 45 % of the first's height",
+        "a second correlation peak of at least 45 % of the first's height, or lines of a second "
+        "star in the residuals, 8 times as strong as chance makes them and 4 % of the light",
         "a double-lined binary, a companion or moonlight: do not use the labels",
     ),
     Flag.MISSING_ORDER: (
@@ -79,12 +81,16 @@ MEANING: dict[Flag, tuple[str, str]] = {
         "(vsini excepted)",
         "treat the labels as a guess; combine exposures",
     ),
+    Flag.CLIPPED: (
+        "more than 10 % of the pixels lie in runs of 16 or more with one value",
+        "something has clipped the spectrum: take it as the pipeline delivers it",
+    ),
 }
 
 #: Flags that make a row ``flagged``; the others inform and leave it ``ok``.
 SERIOUS = (
     Flag.POOR_FIT | Flag.GRID_EDGE | Flag.LOW_SNR | Flag.BAD_VELOCITY | Flag.DOUBLE_LINED
-    | Flag.EMISSION | Flag.LARGE_ERROR
+    | Flag.EMISSION | Flag.LARGE_ERROR | Flag.CLIPPED
 )  # fmt: skip
 
 _EMISSION_HEIGHT, _EMISSION_SIGMA, _EMISSION_WIDTH = 0.06, 3.0, 6
@@ -92,6 +98,8 @@ MAX_MISFIT = 0.04
 MIN_SNR = 5.0
 MIN_SIGNIFICANCE = 25.0
 MAX_PEAK_RATIO = 0.45
+MIN_COMPANION_SIGNIFICANCE, MIN_COMPANION_SHARE = 8.0, 0.04
+MAX_CLIPPED = 0.1
 MAX_EMISSION = 0.003
 MAX_ERROR_SHARE = 0.125
 MIN_ORDER_SHARE = 0.25
@@ -104,7 +112,8 @@ class Evidence:
 
     ``order_share`` is (8,), the share of usable pixels of each order; ``labels`` and ``sigma``
     (4,) in physical units; ``lowest_logg`` the grid's limit at this teff; ``resolution`` the
-    resolving power.
+    resolving power; ``companion`` significance and share of a second set of lines; ``emission``
+    and ``clipped`` shares of pixels.
     """
 
     labels: npt.NDArray[np.float64]
@@ -119,6 +128,8 @@ class Evidence:
     blaze: str
     saturated: bool
     emission: float = 0.0
+    companion: tuple[float, float] = (0.0, 0.0)
+    clipped: float = 0.0
 
 
 def near_edge(evidence: Evidence) -> bool:
@@ -159,18 +170,21 @@ def assess(evidence: Evidence) -> Flag:
     """Raise the flags that the evidence asks for; what is nan is never good enough."""
     vsini, vsini_err = float(evidence.labels[3]), float(evidence.sigma[3])
     unresolved = vsini < 299792.458 / evidence.resolution or vsini < 2 * vsini_err
+    significance, share = evidence.companion
+    second = significance >= MIN_COMPANION_SIGNIFICANCE and share >= MIN_COMPANION_SHARE
     raised = {
         Flag.POOR_FIT: not evidence.misfit <= MAX_MISFIT,
         Flag.GRID_EDGE: near_edge(evidence),
         Flag.LOW_SNR: not evidence.snr >= MIN_SNR,
         Flag.BAD_VELOCITY: not evidence.significance >= MIN_SIGNIFICANCE,
-        Flag.DOUBLE_LINED: not evidence.peak_ratio <= MAX_PEAK_RATIO,
+        Flag.DOUBLE_LINED: second or not evidence.peak_ratio <= MAX_PEAK_RATIO,
         Flag.MISSING_ORDER: bool((evidence.order_share < MIN_ORDER_SHARE).any()),
         Flag.BLAZE_ESTIMATED: evidence.blaze == "estimated",
         Flag.VSINI_UPPER_LIMIT: unresolved,
         Flag.SATURATED: evidence.saturated,
         Flag.EMISSION: not evidence.emission <= MAX_EMISSION,
         Flag.LARGE_ERROR: _is_uncertain(evidence),
+        Flag.CLIPPED: not evidence.clipped <= MAX_CLIPPED,
     }
     total = Flag(0)
     for flag, is_raised in raised.items():

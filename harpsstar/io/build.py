@@ -12,9 +12,10 @@ from specutils import Spectrum, SpectrumCollection
 
 from harpsstar.errors import ReadError
 from harpsstar.io.observation import Observation
+from harpsstar.spectra.noise import plateaus
 
 __all__ = ["SPEED_OF_LIGHT", "barycentric_factor", "collection", "measured_snr",
-           "note_dark", "spectrum"]
+           "note_clipped", "note_dark", "spectrum"]
 
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -53,6 +54,17 @@ def note_dark(mask: Mask, wave: Array, notes: list[str]) -> None:
             f"{dark} of the {int(needed.sum())} orders at {_WINDOW[0]:.0f}-{_WINDOW[1]:.0f} Å "
             "hold no signal"
         )
+
+
+def note_clipped(recorded: Array, mask: Mask, notes: list[str]) -> Mask:
+    """Find pixels clipped to one value in flux as it was recorded, (n_orders, n_pixels), and note.
+
+    After division by the blaze they could not be told from others.
+    """
+    clipped = plateaus(recorded, ~mask)
+    if clipped.any():
+        notes.append(f"{int(clipped.sum())} pixels clipped to one value left out")
+    return clipped
 
 
 def collection(

@@ -19,6 +19,7 @@ from harpsstar.io.build import (
     barycentric_factor,
     collection,
     measured_snr,
+    note_clipped,
     note_dark,
 )
 from harpsstar.io.headers import Cards, canonical_snr
@@ -71,6 +72,8 @@ def read_e2ds(
 
     variance = _variance(electrons, cards, instrument)
     mask = _bad_pixels(electrons, variance, instrument, notes)
+    clipped = note_clipped(electrons, mask, notes)
+    mask |= clipped
     note_dark(mask, wave, notes)
     blaze, origin = remove_blaze(
         cards.text("blaze"), electrons / width, mask, wave, path, blaze_dir, notes
@@ -94,6 +97,7 @@ def read_e2ds(
         rv_header_err=cards.number("rv_err") / 1000.0 if cards.text("rv") else np.nan,
         blaze=origin,
         resolution=instrument.resolution,
+        clipped=float(clipped.mean()),
         notes=tuple(notes),
     )
     return collection(wave, flux, sigma, mask, header, observation)

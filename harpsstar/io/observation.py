@@ -36,6 +36,8 @@ class Observation:
         How the blaze was removed: ``"file NAME"``, ``"estimated"``, ``"pipeline"`` or ``"none"``.
     resolution : float
         Resolving power.
+    clipped : float
+        Share of the pixels that something has clipped to one value, where the reader could tell.
     notes : tuple of str
         What a user should know about how the file was read.
     """
@@ -52,4 +54,5 @@ class Observation:
     rv_header_err: float
     blaze: str
     resolution: float
+    clipped: float = 0.0
     notes: tuple[str, ...] = ()

@@ -13,7 +13,7 @@ from specutils.utils.wcs_utils import vac_to_air
 from harpsstar.errors import ReadError
 from harpsstar.instruments import from_header
 from harpsstar.io.blaze import FLOOR
-from harpsstar.io.build import Array, Mask, collection, measured_snr, note_dark
+from harpsstar.io.build import Array, Mask, collection, measured_snr, note_clipped, note_dark
 from harpsstar.io.e2ds import remove_blaze
 from harpsstar.io.headers import Cards, canonical_snr
 from harpsstar.io.observation import Observation
@@ -59,6 +59,8 @@ def read_s2d(
     width = _widths(hdus, path, wave)
     notes: list[str] = []
     mask = _bad_pixels(hdus, path, electrons, wave, width, notes)
+    clipped = note_clipped(electrons, mask, notes)
+    mask |= clipped
     width = np.where(np.isfinite(width) & (width > 0), width, 1.0)
 
     origin, blaze = "pipeline", np.ones(electrons.shape)
@@ -69,13 +71,14 @@ def read_s2d(
     scale = np.where(mask, 1.0, blaze) * width
     flux, sigma = electrons / scale, error / scale
     observation = new_observation(
-        cards, product, origin, measured_snr(wave, flux, sigma, mask), notes
-    )
+        cards, product, origin, measured_snr(wave, flux, sigma, mask), notes,
+        clipped=float(clipped.mean()),
+    )  # fmt: skip
     return collection(wave, flux, sigma, mask, header, observation)
 
 
 def new_observation(
-    cards: Cards, product: str, blaze: str, snr: float, notes: list[str]
+    cards: Cards, product: str, blaze: str, snr: float, notes: list[str], clipped: float = 0.0
 ) -> Observation:
     """What a header of the new DRS says; ``snr`` is used where the header has none."""
     instrument = from_header(cards.header, cards.path)
@@ -94,6 +97,7 @@ def new_observation(
         rv_header_err=cards.number("rv_err"),
         blaze=blaze,
         resolution=instrument.resolution,
+        clipped=clipped,
         notes=tuple(notes),
     )
 

@@ -9,6 +9,8 @@ import numpy.typing as npt
 
 #: Standard deviation of a Gaussian in units of its median absolute deviation.
 MAD_TO_SIGMA = 1.4826
+#: Successive pixels that differ by less than rounding, relative, and how many make a plateau.
+_ROUNDING, _PLATEAU = 1e-6, 16
 #: How far the disturbance of a cosmic-ray hit reaches after resampling, pixels.
 _REACH = 2
 
@@ -65,6 +67,29 @@ def ivar_from_flux(flux: npt.NDArray[Any], usable: npt.NDArray[np.bool_]) -> npt
             floor = 1e-4 * np.median(np.abs(values[row][usable[row]]))
             ivar[row] = 1.0 / max(sigma, floor, np.finfo(float).tiny) ** 2
     return np.where(usable, ivar, 0.0)
+
+
+def plateaus(flux: npt.NDArray[Any], usable: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Pixels that lie in runs of 16 or more with one value: something has clipped the spectrum.
+
+    Noise alone makes no two neighbours the same.
+
+    Parameters
+    ----------
+    flux, usable : ndarray (n, m)
+
+    Returns
+    -------
+    ndarray of bool (n, m)
+    """
+    left, right = flux[:, :-1], flux[:, 1:]
+    same = (np.abs(right - left) <= _ROUNDING * np.abs(right)) & usable[:, :-1] & usable[:, 1:]
+    inside = np.zeros(flux.shape, dtype=bool)
+    for row in np.flatnonzero(np.count_nonzero(same, axis=1) >= _PLATEAU - 1):
+        edges = np.flatnonzero(np.diff(same[row], prepend=False, append=False))
+        for first, last in edges.reshape(-1, 2):
+            inside[row, first : last + 1] = last - first >= _PLATEAU - 1
+    return inside
 
 
 def clip_cosmics(

@@ -151,8 +151,8 @@ def measure_velocity(
     bank = templates if isinstance(templates, Bank) else bank_of(templates)
     centre = 0.0 if guess is None else float(guess)
     wave, depth, weight = _depths(pixels, bank, abs(centre) + width)
-    lags, gain, power = _coarse_curves(wave, depth, weight, bank, centre, width)
-    velocities = C_KM_S * np.expm1(lags * _DECIMATION * bank.log_step)
+    velocities, pull, _, power = template_pulls(wave, depth, weight, bank, centre, width)
+    gain = np.maximum(pull, 0.0) ** 2
     best, peak = np.unravel_index(int(np.argmax(gain)), gain.shape)
     start = _parabola(velocities, gain[best], int(peak))
     fine = _gauss_newton(wave, depth, weight, bank, int(best), start)
@@ -258,15 +258,34 @@ def _depths(pixels: Pixels, bank: Bank, fastest: float) -> tuple[FloatArray, ...
     return log_wave[usable], depth, np.where(hit, 0.0, weight)
 
 
-def _coarse_curves(
+def template_pulls(
     log_wave: FloatArray,
     depth: FloatArray,
     weight: FloatArray,
     bank: Bank,
     centre: float,
     width: float,
-) -> tuple[FloatArray, FloatArray, float]:
-    """χ² that each template removes at each lag: lags (v,), gain (k, v), Σ w (y − ȳ)²."""
+) -> tuple[FloatArray, FloatArray, FloatArray, float]:
+    """How strongly each template of a bank is in a spectrum, at each velocity.
+
+    Parameters
+    ----------
+    log_wave, depth, weight : ndarray (n,)
+        Logarithm of the wavelengths, line depths and their inverse variances, in any order.
+    bank : Bank
+    centre, width : float
+        Middle and half of the searched range, km/s.
+
+    Returns
+    -------
+    velocities : ndarray (v,)
+        km/s.
+    pull, scale : ndarray (k, v)
+        Scale of the template that fits best, in units of its error and in itself. Where ``pull``
+        is positive its square is the χ² that the template removes.
+    power : float
+        Σ w (y − ȳ)², the χ² there is to remove.
+    """
     n = bank.n_coarse
     index = ((log_wave - bank.log_wave0) / (bank.log_step * _DECIMATION)).astype(int)
     total = weight.sum()
@@ -287,8 +306,9 @@ def _coarse_curves(
     shares = bank.shares[[0, 0, 1]]
     cross, mean, square = (shares @ curves).astype(np.float64)
     variance = np.maximum(square - mean**2, 1e-8)
-    gain = total * np.maximum(cross, 0.0) ** 2 / variance
-    return lags, gain, float(weight @ depth**2)
+    velocities = C_KM_S * np.expm1(lags * _DECIMATION * bank.log_step)
+    pull = np.sqrt(total / variance) * cross
+    return velocities, pull, cross / variance, float(weight @ depth**2)
 
 
 def _parabola(x: FloatArray, y: FloatArray, i: int) -> float:

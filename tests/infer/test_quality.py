@@ -74,6 +74,10 @@ def test_a_good_spectrum_has_no_flag():
         (Flag.SATURATED, {"saturated": True}),
         (Flag.EMISSION, {"emission": 0.01}),
         (Flag.LARGE_ERROR, {"sigma": np.array([5.0, 0.01, 0.4, 0.1])}),
+        (Flag.DOUBLE_LINED, {"companion": (9.0, 0.2)}),
+        (Flag(0), {"companion": (9.0, 0.03)}),
+        (Flag(0), {"companion": (7.0, 0.5)}),
+        (Flag.CLIPPED, {"clipped": 0.2}),
     ],
 )
 def test_each_flag_is_raised_by_its_evidence_alone(flag, changes):

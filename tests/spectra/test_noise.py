@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from harpsstar.spectra.noise import clip_cosmics, ivar_from_flux, snr_per_pixel
+from harpsstar.spectra.noise import clip_cosmics, ivar_from_flux, plateaus, snr_per_pixel
 
 
 @pytest.fixture
@@ -66,3 +66,16 @@ def test_values_without_weight_make_no_cosmics(rng: np.random.Generator) -> None
     clipped, count = clip_cosmics(flux, ivar, np.ones(flux.shape))
     assert count == 0
     assert np.array_equal(clipped, ivar)
+
+
+def test_a_clipped_spectrum_has_plateaus_and_no_other(rng: np.random.Generator) -> None:
+    flux = 1.0 + rng.normal(size=(4, 4096)) / 300
+    usable = np.ones(flux.shape, dtype=bool)
+    assert not plateaus(flux, usable).any()
+    flat = flux.copy()
+    flat[1, 100:116], flat[2, 500:515] = 0.98, 0.98
+    usable[0] = False
+    flat[0] = 1.0
+    expected = np.zeros(flux.shape, dtype=bool)
+    expected[1, 100:116] = True
+    assert np.array_equal(plateaus(flat, usable), expected)

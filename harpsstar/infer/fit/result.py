@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -273,18 +273,15 @@ class FitResult:
         return tuple(remarks)
 
     def _flags(self, index: int, labels: FloatArray, sigma: FloatArray) -> quality.Flag:
-        seen, start, data = self._seen(index), self.starts[index], self.solution.data[index]
-        velocity = start.prepared.velocity
+        start, data = self.starts[index], self.solution.data[index]
         grid = self.solution.posterior.space
         teff = torch.tensor([labels[0]], dtype=torch.float32)
         shares = np.zeros(len(canonical_wavelengths()))
         for row, used in zip(self._order_of(index), data.used, strict=True):
             shares[row] = max(shares[row], float(used.double().mean()))
-        evidence = quality.Evidence(
-            labels=labels, sigma=sigma, lowest_logg=float(grid.lowest_logg(teff)[0]),
-            resolution=data.resolution, misfit=self._misfit(index), snr=float(start.snr),
-            significance=velocity.significance, peak_ratio=velocity.peak_ratio, order_share=shares,
-            blaze=seen.blaze, saturated=any("saturated" in note for note in seen.notes),
+        evidence = replace(
+            start.evidence, labels=labels, sigma=sigma, misfit=self._misfit(index),
+            lowest_logg=float(grid.lowest_logg(teff)[0]), order_share=shares,
         )  # fmt: skip
         return quality.assess(evidence)
 
