@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -28,3 +29,30 @@ def show(
     from harpsstar.nn.zoo import read_card
 
     typer.echo(json.dumps(read_card(model), indent=2, ensure_ascii=False))
+
+
+@app.command()
+def calibrate(
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="The model to write, a .safetensors file.",
+                     show_default=False),
+    ],
+    model: Annotated[str, typer.Argument(help="Name or file of a model.")] = "default",
+    snr: Annotated[
+        str, typer.Option(help="Signal-to-noise ratios per pixel, increasing, by commas.")
+    ] = "7,20,50,100,200,400,1000",
+    spectra: Annotated[
+        int, typer.Option("-n", min=100, help="Held-out spectra at each of them.")
+    ] = 5000,
+) -> None:
+    """Calibrate the errors of a model again, on fresh spectra; its weights stay as they are."""
+    from harpsstar.cli._evaluate import numbers
+    from harpsstar.cli._progress import Stages
+    from harpsstar.train.recalibrate import recalibrate
+    from harpsstar.train.recipes import CalibrationOptions
+
+    with Stages() as progress:
+        new = recalibrate(model, output, CalibrationOptions(numbers(snr), spectra),
+                          progress=progress)  # fmt: skip
+    typer.echo(f"harpsstar: wrote {output}, SHA-256 {new.sha256}", err=True)

@@ -129,7 +129,7 @@ def clip_cosmics(
     for row in rows:
         good = usable[row]
         r, s = residual[row][good], noise[row][good]
-        scatter = MAD_TO_SIGMA * np.median(np.abs(r - np.median(r)))
+        scatter = MAD_TO_SIGMA * float(np.median(np.abs(r - np.median(r))))
         excess = np.sqrt(max(scatter**2 - float(np.median(s)) ** 2, 0.0))
         outlier[row] = residual[row] > sigma * np.maximum(noise[row], 3.0 * excess)
     if not outlier.any():

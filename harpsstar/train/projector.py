@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -53,15 +53,7 @@ def train_projector(
     samples, validation = _samples(recipe, network, emulator, folder, progress)
     fit = Fit(_task(network, samples, validation, recipe), recipe.optimiser, folder)
     loss = fit.take_best() if finish else fit.run(progress)
-    rounded(network)
-    estimator = Estimator.uncalibrated(network, emulator, canonical_wavelengths())
-    log_snr, scale, metrics = calibrate(
-        estimator,
-        simulator_for(recipe, emulator, recipe.seed + _CALIBRATION),
-        recipe.calibration.snr,
-        recipe.calibration.spectra,
-        progress=_stage(progress, "calibrating"),
-    )
+    log_snr, scale, metrics = calibrate_network(recipe, rounded(network), emulator, progress)
     training = {
         "stars": recipe.data.spectra,
         "spectra": recipe.data.spectra * recipe.data.exposures,
@@ -70,6 +62,25 @@ def train_projector(
         "validation_loss": loss,
     }
     return Trained(network, scale, log_snr, training, metrics, {"variance_kept": kept})
+
+
+def calibrate_network(
+    recipe: Recipe, network: ProjectorNetwork, emulator: Emulator, progress: Progress
+) -> tuple[Tensor, Tensor, dict[str, Any]]:
+    """Calibrate the errors that inference claims with a network, as its recipe says.
+
+    Returns
+    -------
+    log_snr, scale, metrics
+        See :func:`harpsstar.infer.calibrate.calibrate`.
+    """
+    return calibrate(
+        Estimator.uncalibrated(network, emulator, canonical_wavelengths()),
+        simulator_for(recipe, emulator, recipe.seed + _CALIBRATION),
+        recipe.calibration.snr,
+        recipe.calibration.spectra,
+        progress=_stage(progress, "calibrating"),
+    )
 
 
 def _task(

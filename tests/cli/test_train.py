@@ -151,3 +151,26 @@ def test_what_cannot_be_done_is_told_before_any_work(arguments, message, recipe,
     assert result.exit_code == ExitCode.NOTHING_DONE
     assert message in " ".join(result.stderr.split())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_is_calibrated_again_and_keeps_its_weights(trained, tmp_path):
+    path, other = trained[0], tmp_path / "again.safetensors"
+    result = CliRunner().invoke(app, [
+        "models", "calibrate", str(path), "-o", str(other), "--snr", "30,300", "-n", "100",
+    ])  # fmt: skip
+    assert result.exit_code == ExitCode.OK, result.stderr
+    before, after = load_file(path), load_file(other)
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"calibration.scale", "calibration.log_snr"}
+    assert read_card(other)["recipe"]["calibration"] == {"snr": [30.0, 300.0], "spectra": 100}
+    assert read_card(other)["training"]["samples"] == read_card(path)["training"]["samples"]
+
+
+def test_a_calibration_at_falling_ratios_is_refused(trained, tmp_path):
+    result = CliRunner().invoke(app, [
+        "models", "calibrate", str(trained[0]), "-o", str(tmp_path / "x.safetensors"),
+        "--snr", "300,30",
+    ])  # fmt: skip
+    assert result.exit_code != ExitCode.OK
+    assert "increasing" in " ".join(result.stderr.split())
+    assert not (tmp_path / "x.safetensors").exists()

@@ -235,7 +235,7 @@ def _without_polynomial(hdus):
 
 
 def _only_blue(hdus):
-    hdus[0].data[:30] = 1e4
+    hdus[0].data[:30] = np.linspace(1e4, 2e4, hdus[0].data.shape[1])  # no one value: clipped
     hdus[0].data[30:] = 0
 
 
