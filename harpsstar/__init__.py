@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from harpsstar.infer.fit.velocity import velocity
     from harpsstar.infer.predict import predict
     from harpsstar.io import read
+    from harpsstar.io.arrays import from_arrays
     from harpsstar.io.results import read_table, write_table
     from harpsstar.synth.emulator import Emulator
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 _LAZY = {
     "Emulator": "harpsstar.synth.emulator",
     "fit": "harpsstar.infer.fit.engine",
+    "from_arrays": "harpsstar.io.arrays",
     "predict": "harpsstar.infer.predict",
     "read": "harpsstar.io",
     "read_table": "harpsstar.io.results",
@@ -45,6 +47,7 @@ __all__ = [
     "HarpsstarWarning",
     "__version__",
     "fit",
+    "from_arrays",
     "predict",
     "read",
     "read_table",

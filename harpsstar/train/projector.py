@@ -53,7 +53,8 @@ def train_projector(
     samples, validation = _samples(recipe, network, emulator, folder, progress)
     fit = Fit(_task(network, samples, validation, recipe), recipe.optimiser, folder)
     loss = fit.take_best() if finish else fit.run(progress)
-    log_snr, scale, metrics = calibrate_network(recipe, rounded(network), emulator, progress)
+    rounded(network)
+    log_snr, scale, metrics = calibrate_network(recipe, network, emulator, progress)
     training = {
         "stars": recipe.data.spectra,
         "spectra": recipe.data.spectra * recipe.data.exposures,
