@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 #: The part of the error of the physics that is the same for every star: K, dex, dex, km/s.
 MODEL_ERROR = np.array(FLOOR)
+#: Pixels with one value, after resampling, that are no coincidence.
+_PLATEAU = 4
 #: Spectra inferred together by :func:`predict_rows`.
 BATCH = 16
 _RV, _VSINI = NUISANCES.index(RV), NAMES.index("vsini")
@@ -192,7 +194,7 @@ class Predictor:
         flux, ivar, model = (x[0].numpy() for x in (estimate.flux, estimate.ivar, estimate.model))
         second = find_companion(flux, ivar, model, float(estimate.labels[0, _VSINI]), self.bank)
         recorded = item.canonical.ivar > 0
-        flat = plateaus(item.canonical.flux, recorded).sum() / max(recorded.sum(), 1)
+        flat = plateaus(item.canonical.flux, recorded, _PLATEAU).sum() / max(recorded.sum(), 1)
         return quality.Evidence(
             labels=estimate.labels[0].double().numpy(),
             sigma=estimate.covariance[0].diagonal().sqrt().double().numpy(),

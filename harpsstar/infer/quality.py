@@ -82,7 +82,7 @@ MEANING: dict[Flag, tuple[str, str]] = {
         "treat the labels as a guess; combine exposures",
     ),
     Flag.CLIPPED: (
-        "more than 10 % of the pixels lie in runs of 16 or more with one value",
+        "more than 5 % of the pixels lie in runs with exactly one value",
         "something has clipped the spectrum: take it as the pipeline delivers it",
     ),
 }
@@ -99,7 +99,7 @@ MIN_SNR = 5.0
 MIN_SIGNIFICANCE = 25.0
 MAX_PEAK_RATIO = 0.45
 MIN_COMPANION_SIGNIFICANCE, MIN_COMPANION_SHARE = 8.0, 0.04
-MAX_CLIPPED = 0.1
+MAX_CLIPPED = 0.05
 MAX_EMISSION = 0.003
 MAX_ERROR_SHARE = 0.125
 MIN_ORDER_SHARE = 0.25

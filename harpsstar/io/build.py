@@ -23,6 +23,8 @@ Mask = npt.NDArray[np.bool_]
 SPEED_OF_LIGHT = 299792.458
 #: Where the signal to noise of an exposure is measured, air Å.
 _WINDOW = (5025.0, 5393.0)
+#: Recorded pixels with one value that are no coincidence, even where counts are small and whole.
+_PLATEAU = 16
 
 
 def barycentric_factor(berv: float) -> float:
@@ -61,7 +63,7 @@ def note_clipped(recorded: Array, mask: Mask, notes: list[str]) -> Mask:
 
     After division by the blaze they could not be told from others.
     """
-    clipped = plateaus(recorded, ~mask)
+    clipped = plateaus(recorded, ~mask, _PLATEAU)
     if clipped.any():
         notes.append(f"{int(clipped.sum())} pixels clipped to one value left out")
     return clipped

@@ -9,8 +9,6 @@ import numpy.typing as npt
 
 #: Standard deviation of a Gaussian in units of its median absolute deviation.
 MAD_TO_SIGMA = 1.4826
-#: Successive pixels that differ by less than rounding, relative, and how many make a plateau.
-_ROUNDING, _PLATEAU = 1e-6, 16
 #: How far the disturbance of a cosmic-ray hit reaches after resampling, pixels.
 _REACH = 2
 
@@ -69,26 +67,30 @@ def ivar_from_flux(flux: npt.NDArray[Any], usable: npt.NDArray[np.bool_]) -> npt
     return np.where(usable, ivar, 0.0)
 
 
-def plateaus(flux: npt.NDArray[Any], usable: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Pixels that lie in runs of 16 or more with one value: something has clipped the spectrum.
+def plateaus(
+    flux: npt.NDArray[Any], usable: npt.NDArray[np.bool_], shortest: int
+) -> npt.NDArray[np.bool_]:
+    """Pixels that lie in runs with exactly one value: something has clipped the spectrum.
 
-    Noise alone makes no two neighbours the same.
+    Noise makes hardly two neighbours the same.
 
     Parameters
     ----------
     flux, usable : ndarray (n, m)
+    shortest : int
+        Pixels of a run.
 
     Returns
     -------
     ndarray of bool (n, m)
     """
     left, right = flux[:, :-1], flux[:, 1:]
-    same = (np.abs(right - left) <= _ROUNDING * np.abs(right)) & usable[:, :-1] & usable[:, 1:]
+    same = (right == left) & usable[:, :-1] & usable[:, 1:]
     inside = np.zeros(flux.shape, dtype=bool)
-    for row in np.flatnonzero(np.count_nonzero(same, axis=1) >= _PLATEAU - 1):
+    for row in np.flatnonzero(np.count_nonzero(same, axis=1) >= shortest - 1):
         edges = np.flatnonzero(np.diff(same[row], prepend=False, append=False))
         for first, last in edges.reshape(-1, 2):
-            inside[row, first : last + 1] = last - first >= _PLATEAU - 1
+            inside[row, first : last + 1] = last - first >= shortest - 1
     return inside
 
 

@@ -71,11 +71,11 @@ def test_values_without_weight_make_no_cosmics(rng: np.random.Generator) -> None
 def test_a_clipped_spectrum_has_plateaus_and_no_other(rng: np.random.Generator) -> None:
     flux = 1.0 + rng.normal(size=(4, 4096)) / 300
     usable = np.ones(flux.shape, dtype=bool)
-    assert not plateaus(flux, usable).any()
+    assert not plateaus(flux, usable, 3).any()
     flat = flux.copy()
     flat[1, 100:116], flat[2, 500:515] = 0.98, 0.98
     usable[0] = False
     flat[0] = 1.0
     expected = np.zeros(flux.shape, dtype=bool)
     expected[1, 100:116] = True
-    assert np.array_equal(plateaus(flat, usable), expected)
+    assert np.array_equal(plateaus(flat, usable, 16), expected)
