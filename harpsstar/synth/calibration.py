@@ -417,7 +417,7 @@ def _from_text(path: Path, resolution: float | None) -> Observed:
         raise ReadError(
             "a text file does not say its resolving power",
             path=path,
-            hint="give it with --resolution",
+            hint="give it with --gap-resolution",
         )
     try:
         wave, flux = np.loadtxt(path, usecols=(0, 1)).T
