@@ -130,6 +130,16 @@ def show_description(description: Description) -> None:
     _console().print(table)
 
 
+def show_system() -> None:
+    """Show the environment as plain lines, to be pasted into a report."""
+    from harpsstar._system import system_report
+
+    facts = system_report()
+    width = max(len(name) for name, _ in facts)
+    for name, text in facts:
+        print(f"{name:{width}}  {text}")
+
+
 def show_models(cards: Mapping[str, Mapping[str, Any]]) -> None:
     """Show a line for each model: its name and what its card says it is."""
     table = Table("name", "description")

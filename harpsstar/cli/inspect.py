@@ -9,18 +9,27 @@ import typer
 
 
 def inspect(
-    file: Annotated[Path, typer.Argument(help="A FITS file.", show_default=False)],
+    file: Annotated[Path | None, typer.Argument(help="A FITS file.", show_default=False)] = None,
     blaze_dir: Annotated[
         Path | None,
         typer.Option(help="Where its blaze file is, if not beside it.",
                      show_default="beside the file"),
     ] = None,
+    system: Annotated[
+        bool, typer.Option("--system", help="Describe the environment, for a bug report.")
+    ] = False,
 ) -> None:
     """Say what a file is, whether it can be used and what will be done to it."""
-    from harpsstar.archive.describe import describe
-    from harpsstar.cli._show import show_description
+    from harpsstar.cli._show import show_description, show_system
     from harpsstar.cli.exit import ExitCode
 
-    description = describe(file, blaze_dir=blaze_dir)
-    show_description(description)
-    raise typer.Exit(ExitCode.NOTHING_DONE if description.problem else ExitCode.OK)
+    if file is None and not system:
+        raise typer.BadParameter("a FILE is needed, or --system")
+    if system:
+        show_system()
+    if file is not None:
+        from harpsstar.archive.describe import describe
+
+        description = describe(file, blaze_dir=blaze_dir)
+        show_description(description)
+        raise typer.Exit(ExitCode.NOTHING_DONE if description.problem else ExitCode.OK)

@@ -310,13 +310,23 @@ def predict(
     ----------
     sources : path, Spectrum, SpectrumCollection, or an iterable of them
         Files of the pipeline, or spectra as :func:`harpsstar.read` returns them.
-    model, blaze_dir
-        See :func:`predict_rows`.
+    model : str or Path, optional
+        Name of a packaged model, or a weights file; the packaged default without.
+    blaze_dir : path, optional
+        Folder with blaze files, searched before each file's own folder.
 
     Returns
     -------
     QTable
-        One row per source, columns as in ``docs/reference/columns.md``.
+        One row per source, in their order: labels with units (K, dex, dex, km/s), errors of the
+        same units, and ``covariance`` of shape (4, 4); columns as in
+        ``docs/reference/columns.md``. A source that cannot be used has a row with ``status``
+        ``"failed"`` and the reason in ``message``; it raises nothing.
+
+    Raises
+    ------
+    ModelError
+        The model cannot be used.
     """
     single = isinstance(sources, str | Path | Spectrum | SpectrumCollection)
     many: Iterable[Source] = [sources] if single else sources  # type: ignore[list-item,assignment]

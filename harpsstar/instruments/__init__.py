@@ -1,21 +1,30 @@
-"""The spectrographs: one TOML file each, read into a frozen :class:`Instrument`."""
+"""The spectrographs: one TOML file each, read into a frozen :class:`Instrument`.
+
+The packaged ones are always there; ``HARPSSTAR_INSTRUMENTS`` names files, or folders of files, that
+describe others. Files are read when an instrument is first asked for.
+"""
 
 from __future__ import annotations
 
-import tomllib
+import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from harpsstar.config import from_toml
 from harpsstar.errors import ConfigError, UnknownInstrumentError
 
-__all__ = ["Instrument", "available", "from_header", "get_instrument"]
+__all__ = ["VARIABLE", "Instrument", "available", "from_header", "get_instrument", "prefixes",
+           "read_instrument"]  # fmt: skip
 
+#: The environment variable that names files or folders with further descriptions.
+VARIABLE = "HARPSSTAR_INSTRUMENTS"
 _FILES = ("harpsn", "harps", "espresso")
 
 
@@ -82,6 +91,11 @@ class Instrument:
     wave_polynomials: npt.NDArray[np.float64] | None = field(default=None, repr=False)
 
     @cached_property
+    def names(self) -> frozenset[str]:
+        """Its name and the values of its ``INSTRUME`` card, in capitals."""
+        return frozenset(name.strip().upper() for name in (self.name, *self.instrume))
+
+    @cached_property
     def order_m(self) -> npt.NDArray[np.int64]:
         """Physical order number of every row, shape (n_orders,)."""
         numbers: list[int] = []
@@ -105,7 +119,7 @@ class Instrument:
             raise ConfigError(
                 f"the description of {self.name} holds no wavelength solution",
                 expected="a [wave] table in its TOML file",
-                hint="use HARPS-N or HARPS",
+                hint="use an instrument that has one, such as HARPS-N, or write the table",
             )
         x = np.arange(self.n_pixels, dtype=float)
         wave = np.polynomial.polynomial.polyval(x, self.wave_polynomials.T)
@@ -126,8 +140,19 @@ class Instrument:
 
 
 def available() -> tuple[str, ...]:
-    """Names of the instruments that harpsstar has a description of."""
-    return tuple(_load(stem).name for stem in _FILES)
+    """Names of the instruments that harpsstar has a description of.
+
+    Raises
+    ------
+    ConfigError
+        ``HARPSSTAR_INSTRUMENTS`` names a file that is missing or cannot be used.
+    """
+    return tuple(instrument.name for instrument in _known())
+
+
+def prefixes() -> tuple[str, ...]:
+    """Observatory prefixes of the ``HIERARCH`` cards of all instruments, each once."""
+    return tuple(dict.fromkeys(instrument.prefix for instrument in _known()))
 
 
 def get_instrument(name: str) -> Instrument:
@@ -137,6 +162,8 @@ def get_instrument(name: str) -> Instrument:
     ------
     UnknownInstrumentError
         No description has that name.
+    ConfigError
+        ``HARPSSTAR_INSTRUMENTS`` names a file that is missing or cannot be used.
 
     Examples
     --------
@@ -144,9 +171,8 @@ def get_instrument(name: str) -> Instrument:
     117
     """
     wanted = name.strip().upper()
-    for stem in _FILES:
-        instrument = _load(stem)
-        if wanted in (instrument.name, *instrument.instrume):
+    for instrument in _known():
+        if wanted in instrument.names:
             return instrument
     raise UnknownInstrumentError(
         f"unknown instrument {name!r}", expected=f"one of {', '.join(available())}"
@@ -168,22 +194,128 @@ def from_header(header: Mapping[str, Any], path: str | None = None) -> Instrumen
         raise UnknownInstrumentError(
             "no INSTRUME card in the header" if value is None else f"INSTRUME = {value!r}",
             expected=f"a spectrum of {', '.join(available())}",
-            hint="harpsstar reads no other spectrograph's orders",
+            hint=f"another spectrograph needs a TOML file that {VARIABLE} names",
             path=path,
         ) from None
 
 
+def read_instrument(path: str | Path) -> Instrument:
+    """Read the description of a spectrograph.
+
+    Parameters
+    ----------
+    path : str or Path
+        A TOML file, see the packaged ones.
+
+    Raises
+    ------
+    ConfigError
+        No such file, not TOML, an unknown or missing key, an impossible value.
+    """
+    try:
+        return from_toml(_Description, path).instrument()
+    except ConfigError as error:
+        if error.path is not None:
+            raise
+        raise ConfigError(error.found, expected=error.expected, hint=error.hint,
+                          path=path) from error
+
+
+def _known() -> tuple[Instrument, ...]:
+    return _load(os.environ.get(VARIABLE, ""))
+
+
 @cache
-def _load(stem: str) -> Instrument:
-    text = resources.files(__package__).joinpath(f"{stem}.toml").read_text(encoding="utf-8")
-    values = tomllib.loads(text)
-    wave = values.pop("wave", None)
-    detector = values.pop("detector")
-    for key in ("instrume", "missing_m", "repeated_m"):
-        values[key] = tuple(values[key])
-    values["gaps"] = tuple((low, high) for low, high in values["gaps"])
-    polynomials = None
-    if wave is not None:
-        polynomials = np.array(wave["polynomials"], dtype=float)
+def _load(named: str) -> tuple[Instrument, ...]:
+    """Read the packaged instruments and those of the files and folders in a list like PATH."""
+    packaged = resources.files(__package__)
+    known = [read_instrument(Path(str(packaged.joinpath(f"{stem}.toml")))) for stem in _FILES]
+    for path in (path for place in named.split(os.pathsep) if place for path in _files(place)):
+        new = read_instrument(path)
+        for old in known:
+            if both := sorted(old.names & new.names):
+                raise ConfigError(
+                    f"describes {both[0]}, which harpsstar has a description of already",
+                    expected="a name and values of INSTRUME of its own", path=path)
+        known.append(new)
+    return tuple(known)
+
+
+def _files(place: str) -> list[Path]:
+    path = Path(place).expanduser()
+    if not path.is_dir():
+        return [path]
+    files = sorted(path.glob("*.toml"))
+    if not files:
+        raise ConfigError("holds no TOML file", expected="descriptions of spectrographs",
+                          hint=f"correct the environment variable {VARIABLE}", path=path)
+    return files
+
+
+@dataclass(frozen=True)
+class _Detector:
+    """The table ``[detector]`` of a file; see :class:`Instrument`."""
+
+    read_noise: float = 4.0
+    gain: float = 1.4
+    extraction_pixels: float = 6.0
+    saturation: float = np.inf
+
+
+@dataclass(frozen=True)
+class _Wave:
+    """The table ``[wave]`` of a file: a row of coefficients for each order."""
+
+    polynomials: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True)
+class _Description:
+    """A file; see :class:`Instrument` for the keys."""
+
+    name: str
+    instrume: tuple[str, ...]
+    prefix: str
+    resolution: float
+    n_orders: int
+    n_pixels: int
+    m_first: int
+    cards: dict[str, dict[str, str | tuple[str, ...]]]
+    missing_m: tuple[int, ...] = ()
+    repeated_m: tuple[int, ...] = ()
+    slices: int = 1
+    gaps: tuple[tuple[float, float], ...] = ()
+    blaze_constant: float = 612100.0
+    blaze_width: float = 0.88
+    detector: _Detector = field(default_factory=_Detector)
+    wave: _Wave | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what no spectrograph can have."""
+        if not self.name.strip() or not self.instrume:
+            raise ValueError("name and instrume must not be empty")
+        if min(self.resolution, self.n_orders, self.n_pixels, self.slices) <= 0:
+            raise ValueError("resolution, n_orders, n_pixels and slices must be positive")
+        if self.m_first < 1:
+            raise ValueError(f"m_first is {self.m_first}; order numbers are positive")
+        if not self.cards or set(self.cards) - {"old", "new"}:
+            raise ValueError(f"cards has the tables {', '.join(self.cards) or '(none)'}; it must"
+                             " have old, new or both")
+        if self.wave is not None and len(self.wave.polynomials) != self.n_orders:
+            raise ValueError(f"wave.polynomials has {len(self.wave.polynomials)} rows;"
+                             f" n_orders is {self.n_orders}")
+
+    def instrument(self) -> Instrument:
+        """Return what the rest of harpsstar works with."""
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__
+                  if name not in ("detector", "wave")}  # fmt: skip
+        instrument = Instrument(**values, **vars(self.detector))
+        if self.wave is None:
+            return instrument
+        try:
+            polynomials = np.array(self.wave.polynomials, dtype=float)
+        except ValueError:
+            raise ConfigError("rows of wave.polynomials differ in length",
+                              expected="as many coefficients for every order") from None
         polynomials.flags.writeable = False
-    return Instrument(**values, **detector, wave_polynomials=polynomials)
+        return replace(instrument, wave_polynomials=polynomials)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from harpsstar.errors import ReadError, UnknownInstrumentError, WrongProductError
-from harpsstar.instruments import Instrument, from_header
+from harpsstar.instruments import Instrument, from_header, prefixes
 
 __all__ = ["Cards", "canonical_snr", "classify", "is_product"]
 
@@ -105,7 +105,7 @@ def _wrong(found: str, cards: Mapping[str, Any], path: str) -> ReadError:
 
 
 def _first(cards: Mapping[str, Any], ending: str) -> str:
-    for prefix in ("ESO", "TNG"):
+    for prefix in dict.fromkeys(("ESO", *prefixes())):
         value = cards.get(f"{prefix} {ending}")
         if value is not None:
             return str(value).strip()

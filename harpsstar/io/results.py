@@ -295,6 +295,11 @@ def check_output(path: str | Path, *, overwrite: bool = True) -> Path:
 def read_table(path: str | Path) -> QTable:
     """Read a results table written by :func:`write_table`, in any of its formats.
 
+    Parameters
+    ----------
+    path : str or Path
+        The table; its extension says the format.
+
     Returns
     -------
     QTable

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typer.testing import CliRunner
 
+import harpsstar
 from harpsstar.cli import app
 from harpsstar.cli.exit import ExitCode
+from harpsstar.synth.emulator import Emulator
 
 
 def inspect(path):
@@ -30,3 +32,27 @@ def test_nothing(tmp_path):
     result = inspect(tmp_path / "none.fits")
     assert result.exit_code == ExitCode.NOTHING_DONE
     assert "none.fits" in result.stderr
+
+
+def test_the_environment():
+    result = CliRunner().invoke(app, ["inspect", "--system"])
+    assert result.exit_code == ExitCode.OK
+    facts = dict(line.split("  ", 1) for line in result.stdout.splitlines())
+    assert facts["harpsstar"].strip().startswith(harpsstar.__version__)
+    for name in ("python", "platform", "torch", "inputs", "HARPSSTAR_CACHE"):
+        assert facts[name].strip()
+    digest = Emulator.load().metadata["sha256"]
+    assert facts["grid.safetensors"].strip().startswith(digest[:16])
+
+
+def test_a_broken_environment_is_described(monkeypatch, tmp_path):
+    monkeypatch.setenv("HARPSSTAR_INSTRUMENTS", str(tmp_path / "none.toml"))
+    result = CliRunner().invoke(app, ["inspect", "--system"])
+    assert result.exit_code == ExitCode.OK
+    assert "unknown: ConfigError" in result.stdout
+
+
+def test_neither_file_nor_system():
+    result = CliRunner().invoke(app, ["inspect"])
+    assert result.exit_code == ExitCode.NOTHING_DONE
+    assert "a FILE is needed, or --system" in result.stderr

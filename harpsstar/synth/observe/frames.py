@@ -44,8 +44,7 @@ def blaze_frame(
     header = headers.base(
         spectrograph, headers.NEW, "", kind="FLAT,OFF", category="CALIB", when=when
     )
-    name = headers.names(spectrograph, headers.NEW, "product")[0]
-    headers.set_card(header, name, "BLAZE_A", "Category of product")
+    headers.put(header, spectrograph, headers.NEW, "product", "BLAZE_A", "Category of product")
     return fits.HDUList([fits.PrimaryHDU(header=header), fits.ImageHDU(data, name="SCIDATA")])
 
 

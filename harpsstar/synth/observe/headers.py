@@ -7,7 +7,7 @@ from typing import Any
 from astropy.io import fits
 
 from harpsstar.errors import OutputError
-from harpsstar.instruments import Instrument
+from harpsstar.instruments import Instrument, prefixes
 from harpsstar.synth.observe.exposure import Exposure, When
 
 __all__ = ["base", "blaze_file_of", "file_name", "names", "observed", "put", "put_wave", "set_card"]
@@ -38,7 +38,7 @@ def base(
 ) -> fits.Header:
     """Cards that every product has; `kind` is what the fibres saw (DPR TYPE)."""
     header = fits.Header()
-    header["TELESCOP"] = "TNG" if spectrograph.prefix == "TNG" else "ESO-3P6"
+    header["TELESCOP"] = "ESO-3P6" if spectrograph.prefix == "ESO" else spectrograph.prefix
     header["INSTRUME"] = (spectrograph.instrume[0], "Instrument used")
     header["ORIGIN"] = ("harpsstar mock observer", "Not an observation")
     header["DATE-OBS"] = (when.start, "Date of observation")
@@ -70,7 +70,7 @@ def observed(
         f"BLAZE_{fibre}" if pipeline == NEW else f"blaze_{fibre}",
     )
     if pipeline == NEW:
-        set_card(header, names(spectrograph, NEW, "product")[0], product, "Category of product")
+        put(header, spectrograph, NEW, "product", product, "Category of product")
         set_card(header, "ESO PRO REC1 PIPE ID", "espdr/3.0.0", "Pipeline identifier")
         put(header, spectrograph, NEW, "calibration_file", name, "File name", index=1)
         put(header, spectrograph, NEW, "calibration", f"BLAZE_{fibre}", "Category", index=1)
@@ -118,8 +118,8 @@ def put_wave(header: fits.Header, spectrograph: Instrument) -> None:
 
 
 def names(spectrograph: Instrument, pipeline: str, meaning: str) -> list[str]:
-    """Names of the cards with a meaning."""
-    found = spectrograph.cards[pipeline][meaning]
+    """Names of the cards with a meaning; none where the instrument has no such card."""
+    found = spectrograph.cards.get(pipeline, {}).get(meaning, ())
     return [found] if isinstance(found, str) else list(found)
 
 
@@ -132,8 +132,9 @@ def put(
     comment: str,
     **numbers: int,
 ) -> None:
-    """Set the card that has a meaning for this instrument."""
-    set_card(header, names(spectrograph, pipeline, meaning)[0].format(**numbers), value, comment)
+    """Set the card that has a meaning for this instrument, if it has one."""
+    for name in names(spectrograph, pipeline, meaning)[:1]:
+        set_card(header, name.format(**numbers), value, comment)
 
 
 def set_card(header: fits.Header, name: str, value: Any, comment: str) -> None:
@@ -153,7 +154,7 @@ def blaze_file_of(header: fits.Header) -> str:
         It names none.
     """
     for name in ("DRS BLAZE FILE", "PRO REC1 CAL1 NAME"):
-        for prefix in ("ESO", "TNG"):
+        for prefix in prefixes():
             if f"{prefix} {name}" in header:
                 return str(header[f"{prefix} {name}"])
     raise OutputError("the header names no blaze file", expected="a product of observe()")
