@@ -135,7 +135,7 @@ class _Read:
 
 
 def _read(settings: Settings, bank: Bank, item: Input) -> _Read:
-    from harpsstar.infer.prepare import failed_row, prepare
+    from harpsstar.infer.prepare import failed_row, prepare, quietly
     from harpsstar.io import read
 
     clock = time.perf_counter
@@ -143,7 +143,7 @@ def _read(settings: Settings, bank: Bank, item: Input) -> _Read:
     # Before the content, so that a change in the meantime is noticed by the next run.
     done = Done(item.key, None, stamp_of(item.name))
     try:
-        with fenced(item.name, settings.seconds, settings.memory):
+        with quietly(), fenced(item.name, settings.seconds, settings.memory):
             done = replace(done, digest=_digest(item.name))
             if done.digest and done.digest == item.digest:
                 return _Read(done)

@@ -91,9 +91,15 @@ def attempt(
     """:func:`prepare`, or a failed row that says why not; nothing is raised."""
     name = file or (str(source) if isinstance(source, str | Path) else "")
     try:
-        return prepare(source, bank, blaze_dir=blaze_dir, file=file)
+        with quietly():
+            return prepare(source, bank, blaze_dir=blaze_dir, file=file)
     except Exception as error:  # noqa: BLE001  another file's row must not be lost
         return failed_row(name, error)
+
+
+def quietly() -> np.errstate:
+    """Keep numpy from warning of what damaged values do: they end as a reason in a row."""
+    return np.errstate(all="ignore")
 
 
 def failed_row(file: str, error: Exception) -> Row:

@@ -15,8 +15,9 @@ from harpsstar.archive import engine
 from harpsstar.archive.engine import call_each, process
 from harpsstar.archive.limits import LimitError, fenced
 from harpsstar.archive.pool import Inline, Processes
-from harpsstar.archive.worker import Input, Settings
+from harpsstar.archive.worker import Input, Settings, work
 from harpsstar.errors import ModelError
+from tests.archive.faults import edited, good
 
 
 def obey(settings, inputs):
@@ -166,3 +167,16 @@ class TestFence:
             assert len(bytearray(20 << 20))
         with pytest.raises(ZeroDivisionError), fenced("x", 5.0, 100 << 20):
             1 / 0  # noqa: B018
+
+
+def test_values_too_large_for_the_arithmetic_end_in_a_row_without_a_warning(tmp_path, recwarn):
+    path = tmp_path / "huge.fits"
+    path.write_bytes(edited(_huge)(good()))
+    (done,) = work(Settings(), [Input(str(path), str(path))])
+    assert done.row is not None
+    assert [str(w.message) for w in recwarn if issubclass(w.category, RuntimeWarning)] == []
+
+
+def _huge(hdu):
+    hdu.data = hdu.data.astype(float)
+    hdu.data[..., ::5] *= 1e200
