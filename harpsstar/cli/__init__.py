@@ -18,7 +18,6 @@ from harpsstar.cli import archive, evaluate, fit, inspect, models, predict, synt
 from harpsstar.cli.exit import ExitCode, describe_codes
 from harpsstar.errors import HarpsstarError
 
-
 #: Narrower than this, a table of options has no room for their names.
 _NARROW = 70
 
