@@ -7,6 +7,7 @@ the top that takes time, so that ``harpsstar --help`` answers at once.
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from typing import Annotated, Any
 
@@ -16,6 +17,9 @@ from harpsstar._version import __version__
 from harpsstar.cli import archive, evaluate, fit, inspect, models, predict, synth, train, watch
 from harpsstar.cli.exit import ExitCode, describe_codes
 from harpsstar.errors import HarpsstarError
+
+#: Narrower than this, a table of options has no room for their names.
+_NARROW = 70
 
 
 class _Group(typer.core.TyperGroup):
@@ -37,6 +41,7 @@ app = typer.Typer(
     cls=_Group,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode="rich" if shutil.get_terminal_size().columns >= _NARROW else None,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=describe_codes(),
 )

@@ -50,6 +50,41 @@ def test_every_command_has_help(arguments):
     assert len(result.output.splitlines()) > 5
 
 
+def test_a_narrow_terminal_gets_whole_names_of_options(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "50")
+    text = harpsstar_command("predict", "--help").stdout
+    for name in ("--blaze-dir", "--time-limit", "--no-overwrite"):
+        assert name in text
+    assert max(map(len, text.splitlines())) <= 50
+
+
+def test_ctrl_c_before_anything_is_imported_is_a_sentence():
+    code = ("import builtins, sys\n"
+            "real = builtins.__import__\n"
+            "def stop(name, *rest):\n"
+            "    if name == 'harpsstar.cli':\n"
+            "        raise KeyboardInterrupt\n"
+            "    return real(name, *rest)\n"
+            "from harpsstar.__main__ import main\n"
+            "builtins.__import__ = stop\n"
+            "main()\n")
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == ExitCode.INTERRUPTED
+    assert result.stderr == "harpsstar: interrupted, nothing was written\n"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_completes_commands_and_options(shell, monkeypatch):
+    monkeypatch.setenv("_HARPSSTAR_COMPLETE", f"complete_{shell}")
+    for typed, expected in (("harpsstar pre", "predict"), ("harpsstar predict --bl", "--blaze")):
+        words = typed.split()
+        monkeypatch.setenv("COMP_WORDS", typed)
+        monkeypatch.setenv("COMP_CWORD", str(len(words) - 1))
+        monkeypatch.setenv("_TYPER_COMPLETE_ARGS", typed)
+        monkeypatch.setenv("_TYPER_COMPLETE_FISH_ACTION", "get-args")
+        assert expected in harpsstar_command().stdout
+
+
 def test_version():
     assert CliRunner().invoke(app, ["--version"]).output == f"harpsstar {harpsstar.__version__}\n"
 
