@@ -23,7 +23,7 @@ from harpsstar.labels import LABELS
 from harpsstar.nn.projector import ProjectorNetwork
 from harpsstar.nn.zoo import Model, unscale_labels
 from harpsstar.spectra import continuum
-from harpsstar.synth.emulator import Emulator
+from harpsstar.synth.emulator import Emulator, in_blocks
 
 #: Passes of continuum and network.
 N_PASSES = 2
@@ -197,11 +197,11 @@ class Estimator:
             model = self.spectra(labels, resolution)
             normal, weight = continuum.normalise(flux, ivar, model)
             distance = _distance(normal, model, weight)
-            answer = self.model.network(normal, model, weight)
+            answer = self.model.network(*(in_blocks(x) for x in (normal, model, weight)))
             nearer = distance <= least
             least = torch.where(nearer, distance, least)
             nearest = _chosen(nearer, (labels, normal, weight), nearest)
-            labels = self.emulator.grid.nearest(unscale_labels(answer.mean))
+            labels = self.emulator.grid.nearest(unscale_labels(answer.mean[: len(flux)]))
             # a hit bends the continuum of its order and confuses the network
             ivar = torch.where(without_cosmics(normal, weight, model) > 0, ivar, torch.zeros(()))
         labels, normal, weight = _chosen(nearer, (labels, normal, weight), nearest)

@@ -20,6 +20,8 @@ from harpsstar.synth.emulator import Emulator
 _DRAWS = 1024
 #: Draws inside the grid, in effect, without which the star is outside.
 _FEWEST = 20.0
+#: Their weights together; each is next to 1 inside and next to 0 outside.
+_LEAST = 1e-3
 #: Share of a Gaussian within one standard deviation.
 ONE_SIGMA = 0.6827
 #: Width of a limit in units of the error.
@@ -34,26 +36,31 @@ def posterior_inside(emulator: Emulator, best: Refined) -> tuple[Tensor, Tensor]
 
     The square roots of the covariance's diagonal are the half-widths, about the median, that hold
     68.27 % of the posterior. Where next to no draw falls inside, the star is outside and the
-    nearest point of the grid stands in.
+    nearest point of the grid stands in, with the errors of the Gaussian.
     """
     n = space.N_LABELS
     draws = _draws(best)
     physical = space.from_working(draws)
     weight = _weights(emulator, best, draws, physical)
-    labels = physical[..., :n]
-    known = weight.sum(1).square() / weight.square().sum(1).clamp_min(1e-30) >= _FEWEST
+    total = weight.sum(1)
+    known = total.square() / weight.square().sum(1).clamp_min(1e-30) >= _FEWEST
+    # many draws that are all far outside are as good as none
+    known &= total > _LEAST
     weight = torch.where(known[:, None], weight, torch.ones(()))
-    median = _quantile(labels, weight, 0.5)
+    stand_in = draws + (space.to_working(best.parameters) - best.peak)[:, None]
+    labels = torch.where(known[:, None, None], physical, _mirrored(stand_in))[..., :n]
+    centre = torch.where(
+        known[:, None], _quantile(labels, weight, 0.5), best.parameters[:, :n]
+    )
     covariance = _covariance(labels, weight)
     # Half-widths over standard deviations, relative to the same of the Gaussian without limits:
     # where nothing is cut, the finite number of draws drops out.
-    scale = _shape(labels, median, covariance, weight)
+    scale = _shape(labels, centre, covariance, weight)
     free, even = draws[..., :n], torch.ones_like(weight)
     gaussian = best.covariance[:, :n, :n].float()
     scale = scale / _shape(free, best.peak[:, :n], gaussian, even)
     covariance = covariance * scale[:, :, None] * scale[:, None, :]
-    nearest = best.parameters[:, :n]
-    return torch.where(known[:, None], median, nearest), covariance
+    return centre, covariance
 
 
 def _draws(best: Refined) -> Tensor:
@@ -77,6 +84,14 @@ def _weights(emulator: Emulator, best: Refined, draws: Tensor, physical: Tensor)
     inside = torch.sigmoid(depth.clamp(-30.0, 30.0)).prod(-1)
     vsini = physical[..., space.PARAMETER_NAMES.index("vsini")]
     return inside * space.stretch(vsini.clamp_min(_SLOWEST))
+
+
+def _mirrored(draws: Tensor) -> Tensor:
+    """Parameters of working coordinates, a negative rotation being as good as a positive one."""
+    draws = draws.clone()
+    vsini = space.PARAMETER_NAMES.index("vsini")
+    draws[..., vsini] = draws[..., vsini].abs()
+    return space.from_working(draws)
 
 
 def _limits() -> tuple[Tensor, Tensor]:

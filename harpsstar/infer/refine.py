@@ -45,6 +45,8 @@ _KNOWN = 1e-3
 _FAR = 0.2
 #: Scatter beyond the noise, in units of it, that is not a chance of so many pixels.
 _SIGNIFICANT = 0.25
+#: Parameters that a step may stop at the end of their ranges, and by how many sigmas it passes one.
+_HOLDS, _OUTSIDE = 4, 1e-3
 #: Largest change, in sigmas, after which no further step is taken.
 _CONVERGED = 0.01
 #: Spectra at once: the arrays of that many stay in the processor's cache.
@@ -221,7 +223,7 @@ def _stepped(
     limit = torch.tensor([_LARGEST[name] for name in space.PARAMETER_NAMES]).double()
     here = space.to_working(state.at)
     peak = here + wanted.clamp(-limit, limit).float()
-    at = space.inside(emulator, space.from_working(peak))
+    at = _inside(emulator, here, wanted, inner + precision, covariance, limit)
     moved = space.to_working(at) - here
     change = (moved.abs() / covariance.diagonal(dim1=-2, dim2=-1).sqrt()).amax(1)
     continuum = _LONGER * offset - (slope @ moved.double()[:, None, :, None]).squeeze(-1)
@@ -243,6 +245,43 @@ def _stepped(
         model[new] = spectra_at(emulator, sampler, at[new], resolution[new])
     moved_on = _State(flux, ivar, at, origin, model, slopes, state.misfit)
     return moved_on, _Step(peak, covariance, change, slope)
+
+
+def _inside(
+    emulator: Emulator,
+    here: Tensor,
+    wanted: Tensor,
+    precision: Tensor,
+    covariance: Tensor,
+    limit: Tensor,
+) -> Tensor:
+    """Parameters (B, P) where the step from `here` ends that stays in the grid.
+
+    What would leave it stops at its end, and the others take the step that is best then: a star
+    without rotation would else keep the turbulence that goes with a negative one.
+    """
+    sigma = covariance.diagonal(dim1=-2, dim2=-1).sqrt()
+    held = torch.zeros_like(wanted, dtype=torch.bool)
+    step = wanted
+    for _ in range(_HOLDS):
+        target = here + step.clamp(-limit, limit).float()
+        at = space.inside(emulator, space.from_working(target))
+        short = space.to_working(at) - target
+        over = (short.abs() > _OUTSIDE * sigma) & ~held
+        if not bool(over.any()):
+            break
+        # of several, the one that is furthest out may bring the others back
+        worst = (short.abs() / sigma * over).argmax(1, keepdim=True)
+        held = held | (over & torch.zeros_like(held).scatter(1, worst, True))
+        ends = (space.to_working(at) - here).double()
+        fixed = held.double()
+        free = 1 - fixed
+        system = precision * free[:, :, None] * free[:, None] + torch.diag_embed(fixed)
+        pull = (precision @ wanted[..., None]).squeeze(-1)
+        known = (precision @ (ends * fixed)[..., None]).squeeze(-1)
+        right = torch.where(held, ends, pull - known)
+        step = torch.linalg.solve(system, right)
+    return at
 
 
 def _normal_equations(

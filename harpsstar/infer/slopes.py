@@ -15,7 +15,7 @@ from torch import Tensor
 
 from harpsstar.infer import parameters as space
 from harpsstar.synth import broadening
-from harpsstar.synth.emulator import Emulator, Sampler
+from harpsstar.synth.emulator import Emulator, Sampler, in_blocks
 
 #: What the principal components depend on, and half the interval of their differences. Torch's own
 #: derivatives of an interpolation take fifty times as long.
@@ -32,14 +32,18 @@ def spectra_at(
     emulator: Emulator, sampler: Sampler, parameters: Tensor, resolution: float | Tensor
 ) -> Tensor:
     """Spectra (B, *sampler.shape) at parameters (B, P), see :mod:`harpsstar.infer.parameters`."""
-    n = space.N_LABELS
+    size, n = len(parameters), space.N_LABELS
+    if size == 1:
+        # a single row is transformed in another way than several
+        parameters = parameters.repeat(2, 1)
+        resolution = resolution.repeat(2) if isinstance(resolution, Tensor) else resolution
     grid = emulator(
         parameters[:, :n],
         **space.of_emulator(parameters[:, n:]),
         resolution=resolution,
         check=False,
     )
-    return sampler(grid)
+    return sampler(grid)[:size]
 
 
 def slopes_at(
@@ -116,8 +120,8 @@ def _depths(emulator: Emulator, by_name: dict[str, Tensor]) -> Tensor:
     # differences of coefficients, not of spectra, whose rounding is as large as a small derivative
     rows = torch.cat([centre, (above - below) / (2 * steps[:, None])], dim=1)
     mean, components = _transforms(emulator)
-    depth = rows.flatten(0, 1) @ components
-    depth = depth.unflatten(0, rows.shape[:2])
+    depth = in_blocks(rows.flatten(0, 1)) @ components
+    depth = depth[: rows.shape[0] * rows.shape[1]].unflatten(0, rows.shape[:2])
     depth[:, 0] += mean
     return depth.unflatten(-1, (-1, 2))
 

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 LEAST_SHARE = 0.25
 #: Pixels summed before the iterations; a polynomial of low degree is constant over them.
 _BIN = 8
-#: Rows treated at a time, so that the working set stays in the processor's cache.
-_CHUNK = 32
+#: Rows treated at a time: one spectrum, so that its result does not depend on its batch.
+_CHUNK = 8
 _ITERATIONS = 12
 _TOLERANCE = 1e-6
 #: Relative to the mean diagonal; it damps the steps and does not shift the solution.

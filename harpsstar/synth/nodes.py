@@ -224,7 +224,8 @@ class NodeGrid(nn.Module):
             index = (index[:, :, None] * len(axis) + nearest[:, None, :]).flatten(1)
             weight = (weight[:, :, None] * w[:, None, :]).flatten(1)
         table = cast(Tensor, self.table)
-        return torch.bmm(weight[:, None, :], table[index])[:, 0]
+        # not a product of matrices: its last bits depend on where in memory a row begins
+        return (weight[:, :, None] * table[index]).sum(1)
 
     def _stencil(self, axis: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         size = min(STENCILS[self.interpolation], len(axis))

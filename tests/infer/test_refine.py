@@ -136,8 +136,34 @@ def test_a_star_outside_gets_the_nearest_point(emulator):
     best = gaussian([3000.0, 5.5, -3.0, 5.0], [10.0, 0.01, 0.01, 0.1])
     nearest = torch.tensor([[3500.0, 5.0, -2.5, 5.0]])
     best = dataclasses.replace(best, parameters=torch.cat([nearest, best.parameters[:, 4:]], 1))
-    labels, _ = posterior_inside(emulator, best)
+    labels, covariance = posterior_inside(emulator, best)
     torch.testing.assert_close(labels, nearest)
+    sigma = covariance[0].diagonal().sqrt()
+    torch.testing.assert_close(sigma[:3], torch.tensor([10.0, 0.01, 0.01]), rtol=0.05, atol=0)
+
+
+def test_no_rotation_is_known_to_some_error(emulator):
+    """A coordinate far below zero, as wrong lines give it, is no rotation without an error."""
+    best = gaussian([5800.0, 4.0, -0.5, 0.0], [20.0, 0.03, 0.02, 0.05])
+    vsini = space.PARAMETER_NAMES.index("vsini")
+    peak = best.peak.clone()
+    peak[0, vsini] = -1.0
+    labels, covariance = posterior_inside(emulator, dataclasses.replace(best, peak=peak))
+    assert float(labels[0, 3]) == 0.0
+    # 68 % of a rotation whose coordinate scatters by 0.05
+    assert float(covariance[0, 3, 3].sqrt()) == pytest.approx((0.05 * 6.05) ** 0.5, rel=0.05)
+
+
+def test_a_star_that_hardly_rotates_has_its_own_turbulence(emulator, sampler):
+    """Stopped at no rotation, least squares must not keep the turbulence of a negative one."""
+    truth = torch.tensor([[5000.0, 4.68, -0.3, 0.27, 0.69, 1.44, 0.12, 0.0]])
+    flux, ivar = noisy(spectra_at(emulator, sampler, truth, RESOLUTION), 150.0)
+    start = torch.tensor([[5090.0, 4.72, -0.25, 0.25]])
+    best = refine(emulator, sampler, flux, ivar, start, RESOLUTION, torch.ones(8, 4096))
+    assert float(goodness(best.flux, best.model, best.ivar)[0]) == pytest.approx(1.0, abs=0.05)
+    vmac = space.PARAMETER_NAMES.index("vmac")
+    assert float(best.parameters[0, vmac]) == pytest.approx(1.44, abs=0.4)
+    assert float(best.parameters[0, 3]) < 1.5
 
 
 def test_working_coordinates_come_back():
