@@ -7,7 +7,7 @@ and nothing is left out at random.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -28,7 +28,7 @@ from harpsstar.spectra.frame import C_KM_S, canonical_wavelengths
 from harpsstar.synth import linelist
 from harpsstar.synth.emulator import Emulator
 from harpsstar.synth.linelist import LineArray
-from harpsstar.synth.opacity import calibrated_lines, line_width, name_of, profile, strength
+from harpsstar.synth.opacity import calibrated_lines, line_width, name_of, strength
 
 if TYPE_CHECKING:
     from astropy.table import QTable
@@ -42,6 +42,12 @@ _ONE_LINE = 0.1
 _REACH = 15.0
 #: Where the model absorbs less than this, a pixel belongs to no line.
 _CONTINUUM = 0.01
+#: Flux over continuum below which it no longer tells the opacity, and opacity of saturated lines.
+_DARKEST, _SATURATED = 0.05, 1.5
+#: Opacity of what is plainly a wing where no line is near, and damping where there is none.
+_WING, _USUAL = 0.08, 0.05
+#: Fewest lines or pixels that a scale is taken from, and its quantile.
+_FEWEST, _QUANTILE = 10, 0.25
 #: What pixels without a line are called.
 CONTINUUM = "continuum"
 _FORMS = {"share": ".4f", "pull": "+.3f"}
@@ -155,9 +161,8 @@ def explain(
     of all pixels. It pulls the label by σ² w g r, the row of H⁻¹JᵀW of the label times the
     residual; at the solution the pulls of all pixels and priors cancel. That the two agree is the
     theorem of Frisch & Waugh (1933) and Lovell (1963). The weights hold the error of the physics and count outliers less, as in
-    :func:`harpsstar.infer.refine.refine`. A pixel belongs to the line with most opacity there by
-    :func:`harpsstar.synth.opacity.strength`, core and wings, or to the continuum where the model
-    absorbs less than 1 %.
+    :func:`harpsstar.infer.refine.refine`. A pixel belongs to the line with most opacity there, core and
+    wings, or to the continuum where the model absorbs less than 1 %: see :func:`owners`.
     """
     ready = predictor(model or "default")
     prepared = prepare(spectrum, ready.bank, blaze_dir=blaze_dir)
@@ -220,7 +225,11 @@ def owners(
     star: Mapping[str, float],
     resolution: float,
 ) -> tuple[npt.NDArray[np.int64], LineArray]:
-    """Tell which line each pixel belongs to.
+    """Tell which line each pixel belongs to: the one with most opacity there.
+
+    The opacity of a line is that of :func:`harpsstar.synth.opacity.strength` times a Gaussian core
+    and damping wings. Strengths are scaled by species, and the damping for all lines, to what the
+    model shows, for the strengths alone are rough, above all those of molecules.
 
     Parameters
     ----------
@@ -241,26 +250,70 @@ def owners(
     lines : ndarray of :data:`harpsstar.synth.opacity.LINE_DTYPE`
     """
     lines, weight = _lines(star["teff"], star["logg"])
-    sigma = line_width(star, resolution)
-    owner = np.full(wave.shape, -1)
-    for row, here in enumerate(wave):
-        near = np.flatnonzero(
-            (lines["wavelength"] > here[0] - _REACH) & (lines["wavelength"] < here[-1] + _REACH)
-        )
-        if len(near) == 0:
-            continue
-        best = np.full(len(here), -np.inf)
-        for i in near:
-            centre = lines["wavelength"][i]
-            low, high = np.searchsorted(here, (centre - _REACH, centre + _REACH))
-            place = (here[low:high] / centre - 1) * (C_KM_S / sigma)
-            score = weight[i] + np.log10(profile(place))
-            better = score > best[low:high]
-            best[low:high][better] = score[better]
-            owner[row, low:high][better] = i
+    sigma = line_width(star, resolution) / C_KM_S
+    opacity = _opacity(model)
+    weight = weight + _offsets(lines, weight, wave, opacity)
+    core, wings = np.zeros(wave.shape), np.zeros(wave.shape)
+    for _, pixels, place, amount in _near(lines, weight, wave, sigma):
+        core[pixels] += amount * np.exp(-0.5 * place**2)
+        wings[pixels] += amount / (1 + place**2)
+    damping = _damping(opacity, core, wings)
+    owner, best = np.full(wave.shape, -1), np.zeros(wave.shape)
+    for i, pixels, place, amount in _near(lines, weight, wave, sigma):
+        here = amount * (np.exp(-0.5 * place**2) + damping / (1 + place**2))
+        better = here > best[pixels]
+        best[pixels][better] = here[better]
+        owner[pixels][better] = i
     owner[1 - model < _CONTINUUM] = -1
     owner[~used] = -2
     return owner, lines
+
+
+def _near(
+    lines: LineArray, weight: Array, wave: Array, sigma: float
+) -> Iterator[tuple[int, tuple[int, slice], Array, float]]:
+    """Give for each line and order the pixels near it, how far they are in widths, its opacity."""
+    centres = lines["wavelength"]
+    for row, here in enumerate(wave):
+        inside = (centres > here[0] - _REACH) & (centres < here[-1] + _REACH)
+        for i in np.flatnonzero(inside):
+            low, high = np.searchsorted(here, (centres[i] - _REACH, centres[i] + _REACH))
+            place = (here[low:high] / centres[i] - 1) / sigma
+            yield int(i), (row, slice(int(low), int(high))), place, float(10 ** weight[i])
+
+
+def _opacity(model: Array) -> Array:
+    """Opacity of lines over that of the continuum, roughly, of flux over continuum."""
+    flux = model.clip(_DARKEST, 1.0)
+    return np.asarray((1 - flux) / flux)
+
+
+def _offsets(lines: LineArray, weight: Array, wave: Array, opacity: Array) -> Array:
+    """What to add (dex) to the strengths of each species so that the model has its lines.
+
+    Blends only ever make a line deeper, so that a low quantile of the strong half of a species'
+    unsaturated lines decides. A species with few lines goes with Fe I.
+    """
+    order = np.argsort(wave, axis=None)
+    seen = np.interp(lines["wavelength"], wave.ravel()[order], opacity.ravel()[order])
+    ratio = np.log10(seen.clip(1e-4)) - weight
+    inside = (lines["wavelength"] > wave.min()) & (lines["wavelength"] < wave.max())
+    found = {}
+    for species in np.unique(lines["species"]):
+        mine = np.flatnonzero((lines["species"] == species) & inside & (seen < _SATURATED))
+        if len(mine) >= _FEWEST:
+            strong = mine[np.argsort(-weight[mine])[: len(mine) // 2]]
+            found[str(species)] = float(np.quantile(ratio[strong], _QUANTILE))
+    usual = found.get("Fe 1", -1.0)
+    return np.array([found.get(str(species), usual) for species in lines["species"]])
+
+
+def _damping(opacity: Array, core: Array, wings: Array) -> float:
+    """Damping with which the wings of strong lines have the opacity that the model shows."""
+    apart = (core < 0.1 * opacity) & (opacity > _WING) & (opacity < _SATURATED)
+    if apart.sum() < _FEWEST:
+        return _USUAL
+    return float(np.quantile((opacity[apart] - core[apart]) / wings[apart], _QUANTILE))
 
 
 def _lines(teff: float, logg: float) -> tuple[LineArray, Array]:
