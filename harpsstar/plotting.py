@@ -96,7 +96,7 @@ def new_figure(width: float, height: float) -> Figure:
 
 def style(*axes: Any) -> None:
     """Give axes the shared colours, sizes that are legible in print, and ticks on all sides."""
-    from matplotlib import cycler
+    from cycler import cycler
 
     for axis in axes:
         axis.set_prop_cycle(cycler(color=CYCLE))

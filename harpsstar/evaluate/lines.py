@@ -18,9 +18,9 @@ import numpy.typing as npt
 import torch
 from scipy.ndimage import find_objects, gaussian_filter1d, label
 
-from harpsstar.errors import InputsMissingError, OutputError
+from harpsstar.errors import InputsMissingError
 from harpsstar.infer.prepare import Prepared, prepare
-from harpsstar.io.results import provenance, replacing
+from harpsstar.io.results import check_table_output, provenance, replacing
 from harpsstar.labels import NAMES, NUISANCES, RV
 from harpsstar.spectra import continuum
 from harpsstar.spectra.frame import C_KM_S, canonical_wavelengths
@@ -476,22 +476,6 @@ def _cells(stretch: Stretch) -> list[float | str]:
     return [*numbers, str(best["species"]), *values, str(best["source"]), rivals]
 
 
-def check_table_output(path: Path) -> Path:
-    """Return `path` if a table can probably be written there, before any work is done.
-
-    Raises
-    ------
-    OutputError
-        Another extension, or no such folder.
-    """
-    if path.suffix.lower() != ".ecsv":
-        raise OutputError(f"unknown extension {path.suffix!r}", expected=".ecsv", path=path)
-    if not path.parent.is_dir():
-        raise OutputError(f"the folder {path.parent} does not exist", path=path,
-                          hint="create it first")  # fmt: skip
-    return path
-
-
 def write(result: Check, path: Path) -> None:
     """Write :func:`table` as ECSV; an existing file is only ever replaced whole."""
     with replacing(check_table_output(path)) as temporary:
@@ -507,12 +491,13 @@ def check_and_write(
     **options: Any,
 ) -> Check:
     """:func:`check`, then write the table and draw the picture, which are tried before it."""
-    from harpsstar.evaluate.line_plots import check_picture_output, draw
+    from harpsstar.evaluate.line_plots import draw
+    from harpsstar.plotting import check_picture
 
     if output is not None:
         check_table_output(output)
     if plot is not None:
-        check_picture_output(plot)
+        check_picture(plot)
     result = check(spectrum, root, **options)
     if output is not None:
         write(result, output)

@@ -20,10 +20,11 @@ import torch
 from harpsstar.errors import ConfigError
 from harpsstar.infer import parameters as space
 from harpsstar.infer.predict import Measurement, predictor
-from harpsstar.infer.prepare import Prepared, Source, prepare
+from harpsstar.infer.prepare import Source, prepare
 from harpsstar.infer.refine import influence
-from harpsstar.io.results import provenance
+from harpsstar.io.results import check_table_output, provenance, replacing
 from harpsstar.labels import LABELS, NAMES, NUISANCES
+from harpsstar.plotting import check_picture, save
 from harpsstar.spectra.frame import C_KM_S, canonical_wavelengths
 from harpsstar.synth import linelist
 from harpsstar.synth.emulator import Emulator
@@ -160,9 +161,10 @@ def explain(
     the continuum of each order, the information of a pixel is w g². Its share is that over the sum
     of all pixels. It pulls the label by σ² w g r, the row of H⁻¹JᵀW of the label times the
     residual; at the solution the pulls of all pixels and priors cancel. That the two agree is the
-    theorem of Frisch & Waugh (1933) and Lovell (1963). The weights hold the error of the physics and count outliers less, as in
-    :func:`harpsstar.infer.refine.refine`. A pixel belongs to the line with most opacity there, core and
-    wings, or to the continuum where the model absorbs less than 1 %: see :func:`owners`.
+    theorem of Frisch & Waugh (1933) and Lovell (1963). The weights hold the error of the physics
+    and count outliers less, as in :func:`harpsstar.infer.refine.refine`. A pixel belongs to the
+    line with most opacity there, core and wings, or to the continuum where the model absorbs less
+    than 1 %: see :func:`owners`.
     """
     ready = predictor(model or "default")
     prepared = prepare(spectrum, ready.bank, blaze_dir=blaze_dir)
@@ -216,6 +218,46 @@ def explain_measurement(
         prior=1 - sigma**2 * total,
         table=table,
     )
+
+
+def explain_and_write(
+    spectrum: Source,
+    *,
+    output: Path | None = None,
+    picture: Path | None = None,
+    n: int = 10,
+    model: str | Path | None = None,
+    blaze_dir: str | Path | None = None,
+) -> Explanation:
+    """:func:`explain`, then write the table (ECSV) and draw the picture, which are tried before it.
+
+    Parameters
+    ----------
+    spectrum, model, blaze_dir
+        As for :func:`explain`.
+    output, picture : Path, optional
+        An existing file is only ever replaced whole.
+    n : int
+        Lines named in the picture for each label.
+
+    Raises
+    ------
+    OutputError
+        Before any work, when the extension or the folder is wrong.
+    HarpsstarError
+        As :func:`explain`.
+    """
+    if output is not None:
+        check_table_output(output)
+    if picture is not None:
+        check_picture(picture)
+    result = explain(spectrum, model=model, blaze_dir=blaze_dir)
+    if output is not None:
+        with replacing(output) as temporary:
+            result.table.write(temporary, format="ascii.ecsv", overwrite=True)
+    if picture is not None:
+        save(result.plot(n), picture)
+    return result
 
 
 def owners(
