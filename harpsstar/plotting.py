@@ -80,7 +80,26 @@ def make_folder(path: str | Path) -> Path:
     return path
 
 
-def new_figure(width: float, height: float) -> Figure:
+class Stems:
+    """Names of pictures of files, each once, for files of one name in two folders."""
+
+    def __init__(self) -> None:
+        self._taken: set[str] = set()
+
+    def of(self, file: str | Path) -> str:
+        """Return the name of a file without its extension, and with a number if it is taken."""
+        stem = Path(file).name.removesuffix(".gz").removesuffix(".fits")
+        name, number = stem, 1
+        while name in self._taken:
+            number += 1
+            name = f"{stem}.{number}"
+        self._taken.add(name)
+        return name
+
+
+def new_figure(
+    width: float, height: float, *, layout: str | None = "constrained"
+) -> Figure:
     """Return an empty figure (inches) that no window shows, so that many can be made and dropped.
 
     Raises
@@ -89,7 +108,7 @@ def new_figure(width: float, height: float) -> Figure:
         matplotlib is not installed.
     """
     figure_class, canvas = _matplotlib()
-    figure: Figure = figure_class(figsize=(width, height), layout="constrained", facecolor="white")
+    figure: Figure = figure_class(figsize=(width, height), layout=layout, facecolor="white")
     canvas(figure)
     return figure
 
