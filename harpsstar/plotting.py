@@ -22,6 +22,8 @@ FORMATS = (".png", ".pdf", ".svg")
 BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, RED, PURPLE = CYCLE = (
     "#000000", "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7",
 )  # fmt: skip
+#: For lines that belong together, those that contrast most with each other and with white first.
+SERIES = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY, BLACK)
 #: Without a date, the same picture is the same file.
 _DATES: dict[str, dict[str, Any]] = {
     ".png": {}, ".pdf": {"CreationDate": None}, ".svg": {"Date": None},
@@ -118,7 +120,7 @@ def style(*axes: Any) -> None:
     from cycler import cycler
 
     for axis in axes:
-        axis.set_prop_cycle(cycler(color=CYCLE))
+        axis.set_prop_cycle(cycler(color=SERIES))
         axis.tick_params(labelsize=10, direction="in", top=True, right=True)
         axis.xaxis.label.set_size(11)
         axis.yaxis.label.set_size(11)

@@ -30,3 +30,12 @@ def test_nothing(tmp_path):
     result = inspect(tmp_path / "none.fits")
     assert result.exit_code == ExitCode.NOTHING_DONE
     assert "none.fits" in result.stderr
+
+
+def test_a_picture(star, tmp_path):
+    result = CliRunner().invoke(app, ["inspect", str(star), "--plot", str(tmp_path / "star.png")])
+    assert result.exit_code == ExitCode.OK, result.output
+    assert (tmp_path / "star.png").stat().st_size > 10_000
+    result = CliRunner().invoke(app, ["inspect", str(star), "--plot", str(tmp_path / "star.gif")])
+    assert result.exit_code == ExitCode.NOTHING_DONE
+    assert ".png, .pdf, .svg" in result.stderr
