@@ -21,6 +21,7 @@ from harpsstar._version import __version__
 from harpsstar.errors import HarpsstarError, HarpsstarWarning
 
 if TYPE_CHECKING:
+    from harpsstar.infer.explain import explain
     from harpsstar.infer.fit.engine import fit
     from harpsstar.infer.fit.velocity import velocity
     from harpsstar.infer.predict import predict
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 #: The module of each public name that is imported when it is first used.
 _LAZY = {
     "Emulator": "harpsstar.synth.emulator",
+    "explain": "harpsstar.infer.explain",
     "fit": "harpsstar.infer.fit.engine",
     "from_arrays": "harpsstar.io.arrays",
     "predict": "harpsstar.infer.predict",
@@ -46,6 +48,7 @@ __all__ = [
     "HarpsstarError",
     "HarpsstarWarning",
     "__version__",
+    "explain",
     "fit",
     "from_arrays",
     "predict",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import chain
@@ -14,14 +14,16 @@ from typing import Any
 
 from harpsstar._version import __version__
 from harpsstar.archive.discover import Candidate, Selection, Survey, survey
-from harpsstar.archive.engine import model_of, process
+from harpsstar.archive.engine import call_each, model_of, process
 from harpsstar.archive.export import META, check_place, export, remove_leftovers
 from harpsstar.archive.facts import Facts, night_of
 from harpsstar.archive.files import find
 from harpsstar.archive.journal import Journal, Known, Record, journal_of
+from harpsstar.archive.pictures import plot
 from harpsstar.archive.pool import Pool, make_pool
 from harpsstar.archive.worker import STEPS, Done, Input, ModelFacts, Settings
-from harpsstar.io.results import Row, provenance
+from harpsstar.io.results import Row, provenance, replacing
+from harpsstar.plotting import Stems, make_folder
 
 _REFRESH = "refresh"
 #: Most worker processes that are started unasked: each takes some 0.7 GB of memory.
@@ -38,7 +40,7 @@ class Event:
     ----------
     kind : str
         ``"looking"``, ``"found"``, ``"model"``, ``"row"``, ``"table"``, ``"report"``,
-        ``"interrupted"`` or ``"end"``.
+        ``"plots"``, ``"interrupted"`` or ``"end"``.
     facts : mapping
         What JSON holds.
     row : Row or None
@@ -80,6 +82,8 @@ class Options:
         Whether an output that this journal did not make may be replaced.
     report : Path, optional
         A page to write about the run, see :mod:`harpsstar.archive.report`.
+    plots : Path, optional
+        A folder for a picture of each spectrum with its model.
     command : str
         What the user typed, for the table's metadata.
     """
@@ -95,6 +99,7 @@ class Options:
     by_night: bool = False
     overwrite: bool = True
     report: Path | None = None
+    plots: Path | None = None
     command: str = ""
 
     @property
@@ -196,6 +201,8 @@ def predict_files(
     """
     options = options or Options()
     path = None if output is None else check_output(Path(output), options)
+    if options.plots is not None:
+        make_folder(options.plots)
     found = find(inputs)
     with closing(make_pool(options.workers(len(found)), options.scheduler)) as pool:
         # First, so that a model that is not there is told before a journal is made.
@@ -294,6 +301,7 @@ class Run:
                 counts[row.status] += 1
             self.journal.put_note(_REFRESH, "")
             self._export(seen)
+            self._plot(seen, {item.key for item in todo})
         except KeyboardInterrupt:
             interrupted = True
         self._say("interrupted" if interrupted else "end", counts=dict(counts))
@@ -365,6 +373,25 @@ class Run:
             write_report(self.journal, self.pool, self.options.settings, self.options.report,
                          about=about, left_out=seen.reasons())
             self._say("report", path=str(self.options.report))
+
+    def _plot(self, seen: Survey, new: Collection[str]) -> None:
+        """Draw every spectrum of this run that has labels; a kept row keeps its picture."""
+        if self.options.plots is None:
+            return
+        stems, paths = Stems(), {}
+        for item in seen.chosen:
+            known, path = self.journal.known(item.key), self.options.plots / (
+                f"{stems.of(item.found.path)}.png"
+            )
+            drawn = item.key not in new and path.exists()
+            if known is not None and known.status != "failed" and not drawn:
+                paths[item.key] = (path, Input(item.key, os.path.abspath(item.found.path)))
+        inputs = [one for _, one in paths.values()]
+        for one, picture in call_each(plot, inputs, self.pool, self.options.settings):
+            if picture is not None:
+                with replacing(paths[one.key][0]) as temporary:
+                    temporary.write_bytes(picture)
+        self._say("plots", path=str(self.options.plots))
 
     def _outcome(
         self, seen: Survey, resumed: int, interrupted: bool, counts: Mapping[str, int]

@@ -5,12 +5,18 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+from specutils import Spectrum, SpectrumCollection
 
 from harpsstar.errors import CoverageError
 from harpsstar.io import Observation, read
-from harpsstar.spectra.frame import pixels_from
+from harpsstar.plotting import BLACK, BLUE, ORANGE, RED, check_picture, new_figure, save, style
+from harpsstar.spectra.frame import canonical_wavelengths, pixels_from
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -32,7 +38,9 @@ class Description:
     problem: str
 
 
-def describe(path: str | Path, *, blaze_dir: str | Path | None = None) -> Description:
+def describe(
+    path: str | Path, *, blaze_dir: str | Path | None = None, plot: Path | None = None
+) -> Description:
     """Describe one file.
 
     Parameters
@@ -41,13 +49,21 @@ def describe(path: str | Path, *, blaze_dir: str | Path | None = None) -> Descri
         The file.
     blaze_dir : str or Path, optional
         Where its blaze file may lie, if not beside it.
+    plot : Path, optional
+        A picture to draw, see :func:`draw`.
 
     Raises
     ------
+    OutputError
+        The picture cannot be written; found out, where possible, before the file is opened.
     ReadError
         The file holds no spectrum that can be read.
     """
+    if plot is not None:
+        check_picture(plot)
     spectrum = read(path, blaze_dir=blaze_dir)
+    if plot is not None:
+        save(draw(spectrum, Path(path).name), plot)
     observation: Observation = spectrum.meta["observation"]
     facts = _facts(observation)
     facts["shape"] = " × ".join(str(n) for n in np.shape(spectrum.flux))
@@ -58,6 +74,49 @@ def describe(path: str | Path, *, blaze_dir: str | Path | None = None) -> Descri
     facts["wavelength"] = f"{np.min(pixels.wave):.1f} – {np.max(pixels.wave):.1f} Å (air)"
     facts["usable pixels"] = f"{np.mean(pixels.ivar > 0):.1%}"
     return Description(tuple(facts.items()), observation.notes, "")
+
+
+def draw(spectrum: Spectrum | SpectrumCollection, title: str) -> Figure:
+    """Draw all of a spectrum, and the wavelengths that are analysed with the pixels that are not.
+
+    Parameters
+    ----------
+    spectrum : Spectrum or SpectrumCollection
+        As :func:`harpsstar.read` returns it.
+    title : str
+
+    Raises
+    ------
+    InputsMissingError
+        matplotlib is not installed.
+    """
+    flux = np.atleast_2d(spectrum.flux.value)
+    wave = np.atleast_2d(spectrum.spectral_axis.to_value("Angstrom"))
+    lost = np.zeros(flux.shape, bool) if spectrum.mask is None else np.atleast_2d(spectrum.mask)
+    lost = lost | ~np.isfinite(flux)
+    low, high = canonical_wavelengths()[0, 0], canonical_wavelengths()[-1, -1]
+    figure = new_figure(13.0, 7.0)
+    axes = figure.subplots(2, 1)
+    style(*axes)
+    inside = (wave >= low) & (wave <= high)
+    for axis, shown in zip(axes, (np.ones(wave.shape, bool), inside), strict=True):
+        for row in np.flatnonzero(shown.any(axis=1)):
+            x, y, bad = (values[row][shown[row]] for values in (wave, flux, lost))
+            axis.plot(x, np.where(bad, np.nan, y), color=(BLACK, BLUE)[row % 2], lw=0.5)
+        axis.set_ylabel(f"flux [{spectrum.flux.unit}]".replace(" []", ""))
+        good = flux[shown & ~lost]
+        if good.size:
+            top = 1.08 * np.quantile(good, 0.9995)
+            axis.set_ylim(min(0.0, np.quantile(good, 1e-4)), top if top > 0 else None)
+    axes[0].axvspan(low, high, color=ORANGE, alpha=0.25, lw=0, label="analysed")
+    axes[0].legend(loc="upper left", fontsize=10)
+    if (lost & inside).any():
+        axes[1].plot(wave[lost & inside], np.zeros((lost & inside).sum()), "|", color=RED, ms=12,
+                     label="not usable")  # fmt: skip
+        axes[1].legend(loc="upper left", fontsize=10)
+    axes[1].set(xlim=(low, high), xlabel="wavelength in air, barycentric [Å]")
+    axes[0].set_title(f"{title}: {len(wave)} orders" if len(wave) > 1 else title, loc="left")
+    return figure
 
 
 def _facts(observation: Observation) -> dict[str, str]:

@@ -1,9 +1,11 @@
-"""Small pictures of spectra with their models, as data that a page can draw."""
+"""Pictures of spectra with their models: small ones, as data that a page can draw, and PNG."""
 
 from __future__ import annotations
 
+import os
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from io import BytesIO
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,8 @@ N_POINTS = 256
 _TOP = 1.25
 _LEVELS = 250
 _UNKNOWN = 255
+#: Of a PNG.
+_DPI = 110
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -26,19 +30,40 @@ def draw(settings: Settings, inputs: Sequence[Input]) -> list[bytes | None]:
 
     A picture is what :func:`pack` makes of its normalised orders and their model.
     """
+    estimates = (getattr(result, "estimate", None) for result in _measured(settings, inputs))
+    return [
+        None if estimate is None else pack(
+            *(getattr(estimate, name)[0].numpy() for name in ("flux", "model", "ivar"))
+        )
+        for estimate in estimates
+    ]
+
+
+def plot(settings: Settings, inputs: Sequence[Input]) -> list[bytes | None]:
+    """Return a PNG of each spectrum with its model; None of one that cannot be measured."""
+    from harpsstar.infer.pictures import draw_measurement
+
+    pictures: list[bytes | None] = []
+    for item, result in zip(inputs, _measured(settings, inputs), strict=True):
+        if not hasattr(result, "estimate"):
+            pictures.append(None)
+            continue
+        stream = BytesIO()
+        draw_measurement(result, os.path.basename(item.name)).savefig(stream, dpi=_DPI)
+        pictures.append(stream.getvalue())
+    return pictures
+
+
+def _measured(settings: Settings, inputs: Sequence[Input]) -> Iterator[Any]:
+    """Measure one after the other; None or an exception where that cannot be done."""
     from harpsstar.infer.prepare import Prepared, attempt
 
     predictor = load_predictor(settings)
-    pictures: list[bytes | None] = []
     for item in inputs:
         with fenced(item.name, settings.seconds, settings.memory):
             prepared = attempt(item.name, predictor.bank, blaze_dir=settings.blaze_dir)
         results: list[Any] = predictor.infer([prepared] if isinstance(prepared, Prepared) else [])
-        estimate = getattr(results[0], "estimate", None) if results else None
-        pictures.append(None if estimate is None else pack(
-            *(getattr(estimate, name)[0].numpy() for name in ("flux", "model", "ivar"))
-        ))
-    return pictures
+        yield results[0] if results else None
 
 
 def pack(flux: npt.ArrayLike, model: npt.ArrayLike, ivar: npt.ArrayLike) -> bytes:

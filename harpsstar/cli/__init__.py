@@ -14,7 +14,18 @@ from typing import Annotated, Any
 import typer
 
 from harpsstar._version import __version__
-from harpsstar.cli import archive, evaluate, fit, inspect, models, predict, synth, train, watch
+from harpsstar.cli import (
+    archive,
+    evaluate,
+    explain,
+    fit,
+    inspect,
+    models,
+    predict,
+    synth,
+    train,
+    watch,
+)
 from harpsstar.cli.exit import ExitCode, describe_codes
 from harpsstar.errors import HarpsstarError
 
@@ -47,6 +58,7 @@ app = typer.Typer(
 )
 app.command()(predict.predict)
 app.command()(fit.fit)
+app.command()(explain.explain)
 app.command()(watch.watch)
 app.command()(inspect.inspect)
 app.command()(train.train)

@@ -88,7 +88,10 @@ def calibration(
     from harpsstar.evaluate.calibration import calibration as measure
     from harpsstar.evaluate.calibration import draw
     from harpsstar.nn.zoo import load
+    from harpsstar.plotting import check_picture
 
+    if picture is not None:
+        check_picture(picture)
     result = measure(load(model), snr=numbers(snr), n=n, seed=seed)
     (show_json if json else show_calibration)(result)
     if picture is not None:

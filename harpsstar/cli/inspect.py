@@ -15,6 +15,11 @@ def inspect(
         typer.Option(help="Where its blaze file is, if not beside it.",
                      show_default="beside the file"),
     ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(help="Picture of the spectrum to draw: .png, .pdf or .svg.",
+                     show_default=False),
+    ] = None,
     system: Annotated[
         bool, typer.Option("--system", help="Describe the environment, for a bug report.")
     ] = False,
@@ -30,6 +35,6 @@ def inspect(
     if file is not None:
         from harpsstar.archive.describe import describe
 
-        description = describe(file, blaze_dir=blaze_dir)
+        description = describe(file, blaze_dir=blaze_dir, plot=plot)
         show_description(description)
         raise typer.Exit(ExitCode.NOTHING_DONE if description.problem else ExitCode.OK)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -40,6 +41,11 @@ def predict(
         bool, typer.Option(help="Replace an existing output (whole, when all is done).")
     ] = True,
     report: ask.Report = None,
+    plots: Annotated[
+        Path | None,
+        typer.Option(help="Folder for a picture of each spectrum with its model.",
+                     show_default=False),
+    ] = None,
     quiet: ask.Quiet = False,
     verbose: ask.Verbose = False,
     log_file: ask.LogFile = None,
@@ -57,7 +63,7 @@ def predict(
     wanted = ask.select(since, target, min_snr, keep_all)
     options = ask.plan(report, model=model, blaze_dir=blaze_dir, jobs=jobs,
                        scheduler=scheduler, batch=batch, seconds=time_limit, refresh=refresh,
-                       append=append, by_night=by_night, overwrite=overwrite)
+                       append=append, by_night=by_night, overwrite=overwrite, plots=plots)
     with ask.told(quiet=quiet, verbose=verbose, json=json, log_file=log_file) as on_event:
         if dry_run:
             show_plan(plan_files(files, output, selection=wanted, options=options))

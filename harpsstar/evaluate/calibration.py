@@ -21,6 +21,7 @@ from harpsstar.infer.calibrate import trials
 from harpsstar.infer.estimate import Estimator
 from harpsstar.labels import LABELS, NAMES
 from harpsstar.nn.zoo import Model
+from harpsstar.plotting import SERIES, new_figure, save, style
 from harpsstar.spectra.frame import canonical_wavelengths
 from harpsstar.synth.emulator import Emulator
 from harpsstar.train.samples import simulator_for
@@ -161,10 +162,9 @@ def ence(error: FloatArray, sigma: FloatArray) -> float:
 
 def draw(result: Calibration, path: str | Path) -> None:
     """Draw coverage over SNR and the PIT histograms to a picture (format by the name's ending)."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(13, 6.5), layout="constrained")
+    figure = new_figure(13, 6.5)
     axes = figure.subplots(2, len(LABELS), squeeze=False)
+    style(*axes.flat)
     for column, label in enumerate(LABELS):
         _draw_coverage(axes[0, column], result, label.name)
         axes[0, column].set_title(label.symbol)
@@ -175,7 +175,7 @@ def draw(result: Calibration, path: str | Path) -> None:
     figure.suptitle(
         f"model {result.model or '–'}, grid {result.grid}, {result.n} spectra in each bin"
     )
-    figure.savefig(path)
+    save(figure, path)
 
 
 def _draw_coverage(axis, result: Calibration, name: str) -> None:  # type: ignore[no-untyped-def]
@@ -186,7 +186,7 @@ def _draw_coverage(axis, result: Calibration, name: str) -> None:  # type: ignor
         for wanted, key in ((norm.cdf(1) - norm.cdf(-1), 1), (norm.cdf(2) - norm.cdf(-2), 2)):
             values = [getattr(b.labels[name], f"coverage_{key}") for b in chosen]
             error = [np.sqrt(wanted * (1 - wanted) / b.n) for b in chosen]
-            axis.errorbar(snr, values, error, color=f"C{i}", marker="os"[key - 1], capsize=2,
+            axis.errorbar(snr, values, error, color=SERIES[i], marker="os"[key - 1], capsize=2,
                           label=text if key == 1 else None)  # fmt: skip
             axis.axhline(wanted, color="0.6", linewidth=0.8)
     axis.set_xscale("log")
@@ -198,7 +198,7 @@ def _draw_pit(axis, result: Calibration, name: str) -> None:  # type: ignore[no-
     edges = np.linspace(0, 1, PIT_BARS + 1)
     for i, limits in enumerate(TEFF_BINS):
         bars = [b.labels[name].pit for b in result.bins if b.teff_range == limits]
-        axis.stairs(np.mean(bars, axis=0), edges, color=f"C{i}")
+        axis.stairs(np.mean(bars, axis=0), edges, color=SERIES[i])
     axis.axhline(1 / PIT_BARS, color="0.6", linewidth=0.8)
     axis.set_ylim(0, 2 / PIT_BARS)
     axis.set_xlabel("PIT")

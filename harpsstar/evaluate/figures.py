@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from harpsstar.errors import InputsMissingError, OutputError
 from harpsstar.evaluate.attention import IRON, MG_B, REACH, AttentionMaps
 from harpsstar.evaluate.paper import GAUSSIAN
 from harpsstar.evaluate.seeds import FloatArray, Judged
 from harpsstar.evaluate.sun import SUN, Table4Row
 from harpsstar.evaluate.tables import Table2Row, Table3Row
 from harpsstar.labels import LABELS, NAMES, Label
+from harpsstar.plotting import BLUE, FORMATS, RED, SERIES, new_figure, style
+from harpsstar.plotting import save as write
 from harpsstar.spectra.frame import canonical_wavelengths
 from harpsstar.synth.emulator import Emulator
 from harpsstar.train.stream import SEEDS_VMIC
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 #: Where the paper's spectra begin and end, Å in air.
 RANGE = (5050.0, 5350.0)
 #: Pictures that matplotlib writes here.
-PICTURES = (".png", ".pdf", ".svg")
+PICTURES = FORMATS
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,7 @@ def figure3(judged: Judged) -> Figure:
     for i, row in enumerate(LABELS):
         reach = float(np.quantile(np.abs(error[:, i]), 0.995))
         for j, column in enumerate(LABELS):
-            axes[i][j].plot(truth[:, j], error[:, i], ".", ms=1.5, alpha=0.4, color="C0")
+            axes[i][j].plot(truth[:, j], error[:, i], ".", ms=1.5, alpha=0.4, color=BLUE)
             axes[i][j].axhline(0.0, lw=0.8, color="k")
             axes[i][j].set(ylim=(-reach, reach))
             _name_edges(axes, i, j, _axis(column), "Δ " + _axis(row))
@@ -155,7 +156,7 @@ def figure4(judged: Judged) -> Figure:
     truth, sigma = judged.truth.numpy(), judged.sigma.numpy()
     for i, label in enumerate(LABELS):
         panel = axes[0][i]
-        panel.plot(truth[:, i], sigma[:, i], ".", ms=1.5, alpha=0.4, color="C0")
+        panel.plot(truth[:, i], sigma[:, i], ".", ms=1.5, alpha=0.4, color=BLUE)
         bins = [one for one in binned(judged) if one.label == label.name and one.n >= 10]
         middle = [0.5 * (one.low + one.high) for one in bins]
         panel.plot(middle, [one.scatter for one in bins], "k_", ms=9, mew=1.8)
@@ -188,7 +189,7 @@ def figure5(found: AttentionMaps) -> Figure:
         axes[0][0].plot(wave, found.flux[i][found.seen[i]], lw=0.3, color="0.3")
         for n, alpha in enumerate(found.maps, start=1):
             relative = alpha[i][found.seen[i]] * int(found.seen.sum())
-            axes[n][0].plot(wave, relative, lw=0.5, color=f"C{n - 1}")
+            axes[n][0].plot(wave, relative, lw=0.5, color=SERIES[(n - 1) % len(SERIES)])
     for n, (panel,) in enumerate(axes):
         panel.set(ylabel="flux" if n == 0 else f"attention {n}")
         for lines, colour in ((IRON, "C4"), (MG_B, "C3")):
@@ -219,8 +220,8 @@ def table2_picture(rows: Sequence[Table2Row]) -> Figure:
         cells, panel = [row.labels[name] for row in rows], axes[0][i]
         mae = np.array([cell.mae for cell in cells])
         ends = np.array([[cell.mae - cell.low, cell.high - cell.mae] for cell in cells]).T
-        panel.errorbar(mae, places, xerr=ends, fmt="o", color="C0", label="measured")
-        panel.plot([cell.paper for cell in cells], places, "x", color="C3", label="paper")
+        panel.errorbar(mae, places, xerr=ends, fmt="o", color=BLUE, label="measured")
+        panel.plot([cell.paper for cell in cells], places, "x", color=RED, label="paper")
         panel.plot([cell.bound for cell in cells], places, "|", ms=12, color="k", label="bound")
         panel.set(xlabel=_axis(LABELS[i]), ylim=(len(rows) - 0.5, -0.5))
     axes[0][0].set_yticks(list(places), [_row_name(row) for row in rows], fontsize=7)
@@ -256,7 +257,7 @@ def table4_picture(rows: Sequence[Table4Row]) -> Figure:
         cells, panel = [row.labels[name] for row in rows], axes[0][i]
         panel.errorbar([c.value for c in cells], places, xerr=[c.sigma for c in cells], fmt="o")
         panel.errorbar([c.paper for c in cells], places + 0.2,
-                       xerr=[c.paper_sigma for c in cells], fmt="x", color="C3")  # fmt: skip
+                       xerr=[c.paper_sigma for c in cells], fmt="x", color=RED)  # fmt: skip
         panel.axvline(SUN[i], lw=0.8, color="k")
         panel.set(xlabel=_axis(LABELS[i]))
     axes[0][0].set_yticks(list(places), [f"{row.model}" for row in rows], fontsize=7)
@@ -271,24 +272,17 @@ def save(figure: Figure, path: Path) -> None:
     OutputError
         When it cannot be written.
     """
-    try:
-        figure.savefig(path, dpi=150)
-    except (OSError, ValueError) as error:
-        raise OutputError(f"cannot be written ({error})", path=path) from error
+    write(figure, path)
 
 
 def _figure(
     rows: int, columns: int, size: tuple[float, float], **options: Any
 ) -> tuple[Figure, Any]:
     """Make a figure without any global state of matplotlib, and its axes as a 2-D array."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise InputsMissingError(
-            "matplotlib is not installed", hint="pip install 'harpsstar[plot]'"
-        ) from error
-    figure = Figure(figsize=size, layout="constrained")
-    return figure, figure.subplots(rows, columns, squeeze=False, **options)
+    figure = new_figure(*size)
+    axes = figure.subplots(rows, columns, squeeze=False, **options)
+    style(*axes.flat)
+    return figure, axes
 
 
 def _axis(label: Label) -> str:

@@ -8,44 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harpsstar.errors import InputsMissingError, OutputError
 from harpsstar.evaluate.lines import Check, Stretch, name_of
-from harpsstar.io.results import replacing
+from harpsstar.plotting import BLACK, BLUE, ORANGE, RED, apart, new_figure, save
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-FORMATS = (".png", ".pdf", ".svg")
-#: Of Okabe & Ito's palette, which colour-blind people can tell apart.
-_OBSERVED, _MODEL = "#000000", "#D55E00"
-_DEEPER, _SHALLOWER = "#0072B2", "#E69F00"
-_DPI = 150
+_OBSERVED, _MODEL = BLACK, RED
+_DEEPER, _SHALLOWER = BLUE, ORANGE
 #: Inches.
 _WIDTH, _PANEL = 17.0, 3.8
 #: Least distance between two names, as a share of a panel's width.
 _NAME = 0.0125
 #: Where names stand, in units of the continuum, and the top of a panel.
 _FOOT, _HEAD, _TOP = 1.04, 1.13, 2.15
-
-
-def check_picture_output(path: Path) -> Path:
-    """Return `path` if a picture can probably be written there, before any work is done.
-
-    Raises
-    ------
-    OutputError
-        Another extension, or no such folder.
-    InputsMissingError
-        matplotlib is not installed.
-    """
-    if path.suffix.lower() not in FORMATS:
-        raise OutputError(f"unknown extension {path.suffix!r}", expected=", ".join(FORMATS),
-                          path=path)  # fmt: skip
-    if not path.parent.is_dir():
-        raise OutputError(f"the folder {path.parent} does not exist", path=path,
-                          hint="create it first")  # fmt: skip
-    _matplotlib()
-    return path
 
 
 def draw(result: Check, path: Path, *, n_named: int = 10) -> None:
@@ -59,17 +35,13 @@ def draw(result: Check, path: Path, *, n_named: int = 10) -> None:
     n_named : int
         Places named in each panel; all that were found are shaded.
     """
-    picture = figure(result, n_named=n_named)
-    with replacing(check_picture_output(path)) as temporary:
-        picture.savefig(temporary, dpi=_DPI, format=path.suffix[1:].lower())
+    save(figure(result, n_named=n_named), path)
 
 
 def figure(result: Check, *, n_named: int = 10) -> Figure:
     """Draw a panel of about 45 Å for each order that has usable pixels."""
-    figure_class, canvas = _matplotlib()
     rows = [row for row in range(len(result.wave)) if np.isfinite(result.flux[row]).any()]
-    picture = figure_class(figsize=(_WIDTH, _PANEL * len(rows) + 1.0), layout="constrained")
-    canvas(picture)
+    picture = new_figure(_WIDTH, _PANEL * len(rows) + 1.0)
     axes = picture.subplots(2 * len(rows), 1, height_ratios=[3, 1] * len(rows), squeeze=False)
     for above, below, row in zip(axes[::2, 0], axes[1::2, 0], rows, strict=True):
         _panel(above, below, result, row, n_named)
@@ -77,18 +49,6 @@ def figure(result: Check, *, n_named: int = 10) -> Figure:
     axes[-1, 0].set_xlabel("rest wavelength in air [Å]")
     picture.suptitle(_title(result), fontsize=11)
     return picture
-
-
-def _matplotlib() -> tuple[Any, Any]:
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise InputsMissingError(
-            "matplotlib is not installed", expected="the optional packages of pictures",
-            hint='pip install "harpsstar[plot]"',
-        ) from error  # fmt: skip
-    return Figure, FigureCanvasAgg
 
 
 def _title(result: Check) -> str:
@@ -141,34 +101,3 @@ def _name(axis: Any, stretches: Sequence[Stretch], low: float, high: float) -> N
         axis.plot([stretch.wavelength, place], [_FOOT, _HEAD], color="0.4", lw=0.5)
         axis.text(place, _HEAD + 0.02, f"{what}  {stretch.width:+.0f}", rotation=90, fontsize=7.5,
                   ha="center", va="bottom")  # fmt: skip
-
-
-def apart(wanted: Any, least: float, low: float, high: float) -> Any:
-    """Move increasing places as little as needed to be at least so far apart, inside the ends.
-
-    Parameters
-    ----------
-    wanted : ndarray, shape (n,)
-    least : float
-        Distance between neighbours; smaller where the n do not fit.
-    low, high : float
-
-    Returns
-    -------
-    ndarray, shape (n,)
-
-    >>> apart(np.array([1.0, 1.1, 5.0]), 1.0, 0.0, 6.0).round(2).tolist()
-    [0.55, 1.55, 5.0]
-    """
-    if len(wanted) == 0:
-        return wanted
-    least = min(least, (high - low) / (len(wanted) + 1))
-    # Distances taken out, the places have only to increase: least squares pools neighbours.
-    groups: list[list[float]] = []
-    for i, place in enumerate(np.asarray(wanted, dtype=float) - least * np.arange(len(wanted))):
-        groups.append([place])
-        while i and len(groups) > 1 and np.mean(groups[-2]) > np.mean(groups[-1]):
-            groups[-2:] = [groups[-2] + groups[-1]]
-    level = np.concatenate([np.full(len(group), np.mean(group)) for group in groups])
-    room = least * np.arange(len(wanted))
-    return np.clip(level, low + 0.5 * least, high - 0.5 * least - room[-1]) + room

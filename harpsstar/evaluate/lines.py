@@ -18,9 +18,9 @@ import numpy.typing as npt
 import torch
 from scipy.ndimage import find_objects, gaussian_filter1d, label
 
-from harpsstar.errors import InputsMissingError, OutputError
+from harpsstar.errors import InputsMissingError
 from harpsstar.infer.prepare import Prepared, prepare
-from harpsstar.io.results import provenance, replacing
+from harpsstar.io.results import check_table_output, provenance, replacing
 from harpsstar.labels import NAMES, NUISANCES, RV
 from harpsstar.spectra import continuum
 from harpsstar.spectra.frame import C_KM_S, canonical_wavelengths
@@ -29,6 +29,14 @@ from harpsstar.synth import linelist
 from harpsstar.synth.emulator import Emulator
 from harpsstar.synth.linelist import LineArray
 from harpsstar.synth.nodes import AXES
+from harpsstar.synth.opacity import (
+    LINE_DTYPE,
+    calibrated_lines,
+    line_width,
+    name_of,
+    profile,
+    strength,
+)
 from harpsstar.synth.relations import alpha_relation, vmac_relation, vmic_relation
 
 if TYPE_CHECKING:
@@ -37,17 +45,6 @@ if TYPE_CHECKING:
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
-#: A line as it is used: calibrated; ``delta_log_gf`` is nan where the Sun says nothing.
-LINE_DTYPE = np.dtype(
-    [
-        ("species", "U8"),
-        ("wavelength", "f8"),
-        ("excitation", "f8"),
-        ("log_gf", "f8"),
-        ("delta_log_gf", "f8"),
-        ("source", "U16"),
-    ]
-)
 #: What can be given of a star, besides what a prediction finds.
 GIVEN = (*NAMES, *(label.name for label in NUISANCES if label is not RV))
 
@@ -57,14 +54,8 @@ _PASSES = 4
 _ROBUST = 3.0
 #: An equivalent width below this many of its own errors is noise.
 _SIGNIFICANT = 5.0
-#: Thermal motion and saturation, km/s, standard deviation: what any line of iron has.
-_OWN_WIDTH = 1.5
 #: Share of usable pixels under the smoothing kernel without which a residual is not known.
 _LEAST_SHARE = 0.5
-#: Damping of the profile that ranks lines, in units of its width.
-_DAMPING = 0.01
-#: Where lines form, in units of teff; energies in eV.
-_LAYER, _IONISATION, _DISSOCIATION = 0.9, 7.6, 6.5
 #: Lines further away than this are not named, Å; and those that fall short of the best by dex.
 _REACH, _RIVAL = 1.0, 0.7
 _MOST_RIVALS = 2
@@ -249,7 +240,7 @@ def compare(
     flux, ivar, model, rv = _fitted(prepared, emulator, star, wave)
     used = (ivar > 0) & _owned(wave)
     difference = np.where(used, flux - model, 0.0)
-    sigma = _line_width(star, resolution)
+    sigma = line_width(star, resolution)
     residual = _smoothed(difference, used, wave, sigma)
     known = np.isfinite(residual)
     scatter = _MAD_TO_SIGMA * float(np.median(abs(residual[known])))
@@ -322,13 +313,6 @@ def _owned(wave: Array) -> Mask:
     return np.asarray((wave >= low[:, None]) & (wave < high[:, None]))
 
 
-def _line_width(star: Mapping[str, float], resolution: float) -> float:
-    """Standard deviation of a weak line, km/s: its own, instrument, rotation, macroturbulence."""
-    instrument = C_KM_S / resolution / 2.355
-    parts = (_OWN_WIDTH, instrument, 0.5 * star["vsini"], 0.5 * star["vmac"], star["vmic"] / 1.41)
-    return float(np.sqrt(sum(part**2 for part in parts)))
-
-
 def _smoothed(values: Array, used: Mask, wave: Array, sigma: float) -> Array:
     """Smooth each order with a Gaussian of `sigma` km/s; nan where too little is usable."""
     out = np.full(values.shape, np.nan)
@@ -380,51 +364,11 @@ def _named(stretch: Stretch, lines: LineArray, sigma: float, star: Mapping[str, 
     if len(near) == 0:
         return stretch
     place = (near["wavelength"] / stretch.wavelength - 1) * C_KM_S / sigma
-    profile = np.exp(-0.5 * place**2) + _DAMPING / (1 + place**2)
-    score = strength(near, star["teff"], star["logg"]) + np.log10(profile)
+    score = strength(near, star["teff"], star["logg"]) + np.log10(profile(place))
     best = np.argsort(-score, kind="stable")[: 1 + _MOST_RIVALS]
     best = best[score[best] > score[best[0]] - _RIVAL]
     ends = stretch.low, stretch.high, stretch.wavelength, stretch.residual
     return Stretch(*ends, stretch.width, stretch.width_err, near[best])
-
-
-def strength(lines: LineArray, teff: float, logg: float) -> Array:
-    """How strong lines are in a star, roughly: to rank them, not to compute with.
-
-    log gf + A(X) - chi 5040/T at T = 0.9 teff, the abundances solar, times the share of atoms in
-    the line's state of ionisation: Saha's equation for a metal of 7.6 eV, with electron pressures
-    of 1.1, 8 and 52 dyn/cm² in dwarfs of 4500, 5772 and 7000 K (Gray 2005, Ch. 9). Molecules have
-    the effective abundances of ``linelist.toml`` in a star of 4000 K, and 6.5 dex less per unit of
-    5040/T: the dissociation energy of C2 and TiO, and that of MgH and CH with the ionisation of
-    their metal or the share that CO takes.
-
-    Parameters
-    ----------
-    lines : ndarray of :data:`LINE_DTYPE`
-    teff, logg : float
-        K, log10 of cm/s².
-
-    Returns
-    -------
-    ndarray
-        (n,) dex.
-    """
-    molecules = linelist.configuration()["solar_abundance_of_molecules"]
-    species = [str(name) for name in lines["species"]]
-    molecular = np.array([name in molecules for name in species], dtype=bool)
-    abundance = np.array([
-        molecules.get(name, linelist.SOLAR.get(name.split()[0], -9.0)) for name in species
-    ])  # fmt: skip
-    theta = 5040.0 / (_LAYER * teff)
-    pressure = 0.9 + (teff - 5772.0) / 1500.0 + 0.4 * (logg - 4.44)
-    ionised = 2.5 * np.log10(_LAYER * teff) - _IONISATION * theta - pressure
-    neutral = np.array([name.endswith(" 1") for name in species], dtype=bool)
-    share = np.where(
-        molecular,
-        -_DISSOCIATION * (5040.0 / (_LAYER * 4000.0) - theta),
-        -np.log10(1 + 10 ** np.where(neutral, ionised, -ionised)),
-    )
-    return np.asarray(lines["log_gf"] + abundance - lines["excitation"] * theta + share)
 
 
 def known_lines(root: Path) -> tuple[LineArray, str]:
@@ -452,32 +396,6 @@ def known_lines(root: Path) -> tuple[LineArray, str]:
 def name_of_list(digest: str) -> str:
     """Say which lines :func:`known_lines` has returned."""
     return f"line list {digest[:16]}" if digest else "the lines of the calibration alone"
-
-
-def calibrated_lines(lines: npt.NDArray[np.void], deltas: npt.NDArray[np.void]) -> LineArray:
-    """Lines with their calibration, sorted by wavelength.
-
-    Parameters
-    ----------
-    lines : ndarray
-        Uncalibrated, with at least the fields of :data:`LINE_DTYPE` but ``delta_log_gf``.
-    deltas : ndarray of :data:`harpsstar.synth.linelist.DELTA_DTYPE`
-
-    Returns
-    -------
-    ndarray of :data:`LINE_DTYPE`
-    """
-    place = {key: i for i, key in enumerate(linelist._keys(deltas))}
-    row = np.array([place.get(key, -1) for key in linelist._keys(lines)], dtype=int)
-    out = np.empty(len(lines), dtype=LINE_DTYPE)
-    for name in ("species", "excitation", "source", "wavelength", "log_gf"):
-        out[name] = lines[name]
-    there = row >= 0
-    out["delta_log_gf"] = np.nan
-    out["delta_log_gf"][there] = deltas["delta_log_gf"][row[there]]
-    out["log_gf"][there] += deltas["delta_log_gf"][row[there]]
-    out["wavelength"][there] += deltas["delta_wavelength"][row[there]]
-    return out[np.argsort(out["wavelength"], kind="stable")]
 
 
 @dataclass(frozen=True)
@@ -558,29 +476,6 @@ def _cells(stretch: Stretch) -> list[float | str]:
     return [*numbers, str(best["species"]), *values, str(best["source"]), rivals]
 
 
-def name_of(line: np.void) -> str:
-    """Name a line as spectroscopists do: ``Fe I 5123.72``, ``MgH 5134.20``."""
-    element, _, state = str(line["species"]).partition(" ")
-    numeral = "" if element not in linelist.ELEMENTS else f" {'I' * int(state)}"
-    return f"{element}{numeral} {line['wavelength']:.2f}"
-
-
-def check_table_output(path: Path) -> Path:
-    """Return `path` if a table can probably be written there, before any work is done.
-
-    Raises
-    ------
-    OutputError
-        Another extension, or no such folder.
-    """
-    if path.suffix.lower() != ".ecsv":
-        raise OutputError(f"unknown extension {path.suffix!r}", expected=".ecsv", path=path)
-    if not path.parent.is_dir():
-        raise OutputError(f"the folder {path.parent} does not exist", path=path,
-                          hint="create it first")  # fmt: skip
-    return path
-
-
 def write(result: Check, path: Path) -> None:
     """Write :func:`table` as ECSV; an existing file is only ever replaced whole."""
     with replacing(check_table_output(path)) as temporary:
@@ -596,12 +491,13 @@ def check_and_write(
     **options: Any,
 ) -> Check:
     """:func:`check`, then write the table and draw the picture, which are tried before it."""
-    from harpsstar.evaluate.line_plots import check_picture_output, draw
+    from harpsstar.evaluate.line_plots import draw
+    from harpsstar.plotting import check_picture
 
     if output is not None:
         check_table_output(output)
     if plot is not None:
-        check_picture_output(plot)
+        check_picture(plot)
     result = check(spectrum, root, **options)
     if output is not None:
         write(result, output)

@@ -25,7 +25,7 @@ from scipy import stats
 from specutils import SpectrumCollection
 from torch import Tensor
 
-from harpsstar.errors import ConfigError, InputsMissingError
+from harpsstar.errors import ConfigError
 from harpsstar.infer.fit.engine import Fitter
 from harpsstar.infer.fit.laplace import Draws, quantile, summary
 from harpsstar.infer.fit.likelihood import Posterior
@@ -33,6 +33,7 @@ from harpsstar.infer.fit.options import Options, Uniform
 from harpsstar.infer.fit.result import FitResult
 from harpsstar.infer.fit.space import Space
 from harpsstar.instruments import get_instrument
+from harpsstar.plotting import BLUE, new_figure, save, style
 from harpsstar.spectra.frame import C_KM_S, ROWS, canonical_wavelengths
 from harpsstar.synth.emulator import Emulator
 
@@ -371,18 +372,12 @@ def draw_ranks(result: FitQuality, path: Path) -> Path:
     """
     if result.settings.sampler == "laplace":
         raise ConfigError("no ranks without a sampler", expected="a calibration (--sbc)")
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise InputsMissingError(
-            "matplotlib is not installed", hint='pip install "harpsstar[fit]"'
-        ) from error
-    figure = Figure(figsize=(2.6 * len(result.parameters), 2.8), layout="constrained")
+    figure = new_figure(2.6 * len(result.parameters), 2.8)
     axes = figure.subplots(1, len(result.parameters), squeeze=False)[0]
+    style(*axes)
     expected = stats.binom(result.n, 1 / _N_BINS)
     for axis, (name, quality) in zip(axes, result.parameters.items(), strict=True):
         axis.hist(quality.ranks, bins=_N_BINS, range=(0, N_RANKS + 1), color="0.6")
-        axis.axhspan(expected.ppf(0.025), expected.ppf(0.975), color="tab:blue", alpha=0.2)
+        axis.axhspan(expected.ppf(0.025), expected.ppf(0.975), color=BLUE, alpha=0.2)
         axis.set_xlabel(f"rank of {name}")
-    figure.savefig(path, dpi=120)
-    return path
+    return save(figure, path, dpi=120)

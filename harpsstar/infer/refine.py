@@ -202,6 +202,71 @@ class _Step:
     slope: Tensor
 
 
+@dataclass(frozen=True)
+class Influence:
+    """What each pixel of one spectrum says of each label, see :func:`influence`.
+
+    Attributes
+    ----------
+    slope : Tensor
+        (4, orders, pixels) derivative of the spectrum by each label in working coordinates, without
+        what any other parameter or the continuum could do as well.
+    weight : Tensor
+        (orders, pixels) of each pixel in least squares, 0 where there is no information.
+    residual : Tensor
+        (orders, pixels) flux - model, 0 where there is no information.
+    sigma : Tensor
+        (4,) standard deviation of the label, working coordinates.
+    """
+
+    slope: Tensor
+    weight: Tensor
+    residual: Tensor
+    sigma: Tensor
+
+
+@torch.no_grad()
+def influence(
+    emulator: Emulator,
+    sampler: Sampler,
+    flux: Tensor,
+    ivar: Tensor,
+    model: Tensor,
+    parameters: Tensor,
+    resolution: float | Tensor,
+    mismatch: Tensor,
+) -> Influence:
+    """Rows of the solution that :func:`refine` has found, pixel by pixel.
+
+    With the information matrix H of all parameters (continuum taken out, priors added), the
+    derivatives J and the weights W, the last step of label k is the sum over pixels of the k-th
+    row of H⁻¹JᵀW times the residual. ``slope`` is that row of H⁻¹Jᵀ divided by (H⁻¹)ₖₖ: the
+    derivative by the label minus its weighted projection on everything else.
+
+    Parameters
+    ----------
+    emulator, sampler, mismatch
+        As for :func:`refine`.
+    flux, ivar, model : Tensor
+        (1, 8, 4096) as in :class:`Refined`.
+    parameters : Tensor
+        (1, P) physical units.
+    resolution : float or Tensor
+        Resolving power.
+    """
+    _, slopes = slopes_at(emulator, sampler, parameters, resolution)
+    state = _State(flux, ivar, parameters, parameters, model, slopes, torch.zeros(1))
+    state = replace(state, misfit=_misfit(state))
+    inner, _, _, bend = _normal_equations(state, _Task(emulator, sampler, mismatch, False))
+    covariance = torch.linalg.inv(inner + _priors(parameters, 1.0)[0])[0, : space.N_LABELS]
+    variance = covariance.diagonal()
+    rows = covariance / variance[:, None]
+    residual, root = _weighed(state, mismatch)
+    continuum = (bend[0].mT @ _basis(flux.shape[-1]).double()) * model[0, :, None].double()
+    slope = torch.einsum("kp,opi->koi", rows, slopes[0].double() - continuum)
+    return Influence(slope, root[0].double().square(), residual[0].double(), variance.sqrt())
+
+
 def _store(done: Refined, rows: Tensor, state: _State, step: _Step) -> None:
     done.parameters[rows] = state.at
     done.peak[rows] = step.peak

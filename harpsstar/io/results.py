@@ -235,6 +235,22 @@ def write_table(table: QTable, path: str | Path, *, overwrite: bool = True) -> P
     return path
 
 
+def check_table_output(path: Path) -> Path:
+    """Return `path` if an ECSV table can probably be written there, before any work is done.
+
+    Raises
+    ------
+    OutputError
+        Another extension, or no such folder.
+    """
+    if path.suffix.lower() != ".ecsv":
+        raise OutputError(f"unknown extension {path.suffix!r}", expected=".ecsv", path=path)
+    if not path.parent.is_dir():
+        raise OutputError(f"the folder {path.parent} does not exist", path=path,
+                          hint="create it first")  # fmt: skip
+    return path
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a file to write, which takes the place of ``path`` when the block ends well.

@@ -56,3 +56,12 @@ def test_neither_file_nor_system():
     result = CliRunner().invoke(app, ["inspect"])
     assert result.exit_code == ExitCode.NOTHING_DONE
     assert "a FILE is needed, or --system" in result.stderr
+
+
+def test_a_picture(star, tmp_path):
+    result = CliRunner().invoke(app, ["inspect", str(star), "--plot", str(tmp_path / "star.png")])
+    assert result.exit_code == ExitCode.OK, result.output
+    assert (tmp_path / "star.png").stat().st_size > 10_000
+    result = CliRunner().invoke(app, ["inspect", str(star), "--plot", str(tmp_path / "star.gif")])
+    assert result.exit_code == ExitCode.NOTHING_DONE
+    assert ".png, .pdf, .svg" in result.stderr

@@ -195,6 +195,20 @@ def test_a_folder_is_searched_for_spectra_and_the_rest_counted(star, tmp_path):
     assert "nothing to do" in none.stderr
 
 
+def test_every_good_input_has_a_picture_which_stays(star, empty, tmp_path):
+    table, plots = tmp_path / "t.ecsv", tmp_path / "new" / "plots"
+    result = predict(star, empty, "-o", table, "--plots", plots)
+    assert result.exit_code == ExitCode.SOME_FAILED
+    (picture,) = plots.iterdir()
+    assert picture.name == "star_e2ds_A.png"
+    made = picture.stat().st_mtime_ns
+    predict(star, empty, "-o", table, "--plots", plots)
+    assert picture.stat().st_mtime_ns == made
+    picture.unlink()
+    predict(star, empty, "-o", table, "--plots", plots)
+    assert picture.stat().st_size > 10_000
+
+
 @pytest.mark.parametrize("arguments", [
     ["--since", "2016"], ["--report", "none/r.html"],
 ])

@@ -11,6 +11,7 @@ import torch
 from astropy.table import Table
 from typer.testing import CliRunner
 
+from harpsstar import plotting
 from harpsstar.cli import app
 from harpsstar.errors import InputsMissingError, OutputError
 from harpsstar.evaluate import line_plots, lines
@@ -214,7 +215,7 @@ def test_the_table_has_units_and_says_what_it_is_of(result, tmp_path):
     assert len(Table.read(tmp_path / "lines.ecsv")) == 0
 
 
-@pytest.mark.parametrize("suffix", line_plots.FORMATS)
+@pytest.mark.parametrize("suffix", plotting.FORMATS)
 def test_the_picture(result, tmp_path, suffix):
     pytest.importorskip("matplotlib")
     first = np.where(np.arange(len(result.wave))[:, None] == 0, result.flux, np.nan)
@@ -236,11 +237,11 @@ def test_every_place_is_in_the_picture(result):
 def test_names_are_moved_apart():
     wanted = np.sort(np.random.default_rng(3).uniform(0, 10, 25))
     for n, least in ((25, 0.2), (25, 5.0), (1, 0.5), (0, 0.5)):
-        places = line_plots.apart(wanted[:n], least, 0.0, 10.0)
+        places = plotting.apart(wanted[:n], least, 0.0, 10.0)
         assert len(places) == n
         assert (np.diff(places) >= min(least, 10.0 / (n + 1)) - 1e-9).all()
         assert ((places >= 0) & (places <= 10)).all()
-    np.testing.assert_allclose(line_plots.apart(np.array([2.0, 5.0]), 0.5, 0, 10), [2.0, 5.0])
+    np.testing.assert_allclose(plotting.apart(np.array([2.0, 5.0]), 0.5, 0, 10), [2.0, 5.0])
 
 
 def test_outputs_that_cannot_be_are_refused_before_the_work(tmp_path):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from harpsstar.errors import HarpsstarError, OutputError
 from harpsstar.infer.fit.options import Options
 from harpsstar.io.results import Row, check_output, provenance, write_table
+from harpsstar.plotting import Stems, save
 
 if TYPE_CHECKING:
     from astropy.table import QTable
@@ -129,7 +130,7 @@ def fit_files(
     fitter = Fitter(job.options, model=job.model, blaze_dir=job.blaze_dir)
     results: dict[int, Result] = {}
     interrupted = False
-    names = _Names()
+    names = Stems()
     try:
         for group in _groups(len(inputs), together=job.together):
             for index, result in _fit_group(fitter, job, group, inputs, names):
@@ -157,7 +158,7 @@ def _fit_group(
     job: Job,
     group: Sequence[int],
     inputs: Sequence[tuple[Path, HarpsstarError | None]],
-    names: _Names,
+    names: Stems,
 ) -> Iterable[tuple[int, Result]]:
     starts: list[tuple[int, Start]] = []
     for index in group:
@@ -186,27 +187,11 @@ def _told(error: Exception) -> Exception | str:
     return f"unexpected {type(error).__name__}: {error}; please report it"
 
 
-class _Names:
-    """Names of files beside the table, each once, for files of one name in two folders."""
-
-    def __init__(self) -> None:
-        self._taken: set[str] = set()
-
-    def of(self, file: str) -> str:
-        stem = Path(file).name.removesuffix(".gz").removesuffix(".fits")
-        name, number = stem, 1
-        while name in self._taken:
-            number += 1
-            name = f"{stem}.{number}"
-        self._taken.add(name)
-        return name
-
-
-def _write_extras(result: FitResult, job: Job, names: _Names) -> None:
+def _write_extras(result: FitResult, job: Job, names: Stems) -> None:
     stems = [names.of(file) for file in result.files]
     if job.samples is not None:
         result.save_samples(job.samples / f"{stems[0]}.nc")
     if job.plots is not None:
         for index, stem in enumerate(stems):
-            result.plot(index).savefig(job.plots / f"{stem}.png", dpi=100)
-        result.corner().savefig(job.plots / f"{stems[0]}.corner.png", dpi=100)
+            save(result.plot(index), job.plots / f"{stem}.png", dpi=100)
+        save(result.corner(), job.plots / f"{stems[0]}.corner.png", dpi=100)

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from harpsstar.errors import ConfigError, InputsMissingError, OutputError
+from harpsstar.errors import ConfigError
 from harpsstar.instruments import get_instrument
 from harpsstar.labels import HALF_RANGE, LABELS, Label
+from harpsstar.plotting import BLUE, RED, check_picture, new_figure, save, style
 from harpsstar.spectra.frame import ROWS
 from harpsstar.train.dataset.reader import StoredSpectra
 
@@ -24,11 +25,7 @@ Array = npt.NDArray[np.float64]
 #: The Sun, which is shown unless another row is asked for.
 SUN = (5772.0, 4.44, 0.0, 2.0)
 # Okabe & Ito (2008): neighbouring orders can be told apart whatever the eyes.
-_COLOURS = ("#0072B2", "#D55E00")
-#: What makes a file of this format depend on the day.
-_DATES: dict[str, dict[str, None]] = {
-    ".png": {}, ".pdf": {"CreationDate": None}, ".svg": {"Date": None}
-}  # fmt: skip
+_COLOURS = (BLUE, RED)
 
 
 def show(path: Path, output: Path, *, row: int | None = None) -> int:
@@ -59,8 +56,7 @@ def show(path: Path, output: Path, *, row: int | None = None) -> int:
     InputsMissingError
         matplotlib is not installed.
     """
-    if output.suffix.lower() not in _DATES:
-        raise OutputError(f"ending {output.suffix!r}", expected=", ".join(_DATES), path=output)
+    check_picture(output)
     data = StoredSpectra(path)
     row = nearest_to(SUN, data.labels) if row is None else row
     if not 0 <= row < len(data):
@@ -70,14 +66,7 @@ def show(path: Path, output: Path, *, row: int | None = None) -> int:
     if "sigma" in item:
         flux = np.where(np.isfinite(item["sigma"].numpy()), flux, np.nan)
     figure = draw(data.wavelength, flux, data.response, data.labels[row])
-    from matplotlib import rc_context
-
-    try:
-        # Without a date and drawn identifiers the same picture is the same file.
-        with rc_context({"svg.hashsalt": "harpsstar"}):
-            figure.savefig(output, dpi=200, metadata=_DATES[output.suffix.lower()])
-    except OSError as error:
-        raise OutputError(f"cannot be written ({error.strerror})", path=output) from None
+    save(figure, output, dpi=200)
     return row
 
 
@@ -106,15 +95,9 @@ def draw(wave: Array, flux: Array, response: Array, labels: Array) -> Figure:
     InputsMissingError
         matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise InputsMissingError(
-            f"matplotlib is not installed ({error})", hint='run pip install "harpsstar[plot]"'
-        ) from error
-
-    figure = Figure(figsize=(13.0, 3.6), layout="constrained")
+    figure = new_figure(13.0, 3.6)
     merged, orders, image = figure.subplots(1, 3)
+    style(merged, orders, image)
     with np.errstate(divide="ignore", invalid="ignore"):
         normalised = flux / response
     used = np.isfinite(normalised)

@@ -1,0 +1,30 @@
+"""What ``harpsstar explain`` prints."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+from rich.text import Text
+
+from harpsstar.cli._show import _console
+from harpsstar.labels import LABELS
+
+if TYPE_CHECKING:
+    from harpsstar.infer.explain import Explanation
+
+
+def show_explanation(result: Explanation, n: int) -> None:
+    """Show for each label the `n` lines that say most of it."""
+    columns = [text for label in LABELS for text in (label.name, "share", "pull")]
+    table = Table(*columns, caption="share: of what is known of the label; pull: by how much the"
+                  " line moves it, in units of its error from noise")  # fmt: skip
+    best = [result.top(label.name, n) for label in LABELS]
+    for i in range(max(map(len, best))):
+        cells = []
+        for label, lines in zip(LABELS, best, strict=True):
+            line = lines[i]
+            cells += [str(line["name"]), f"{line[f'share_{label.name}']:.1%}",
+                      f"{line[f'pull_{label.name}']:+.2f} σ"]  # fmt: skip
+        table.add_row(*map(Text, cells))
+    _console().print(table)

@@ -1,0 +1,37 @@
+"""``harpsstar explain``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harpsstar.cli import _archive as ask
+
+
+def explain(
+    file: Annotated[Path, typer.Argument(help="A FITS file.", show_default=False)],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", show_default=False,
+                     help="Table of lines to write: .ecsv."),
+    ] = None,
+    picture: Annotated[
+        Path | None,
+        typer.Option(help="Picture to draw: .png, .pdf or .svg.", show_default=False),
+    ] = None,
+    top: Annotated[int, typer.Option(min=1, help="Lines shown for each label.")] = 10,
+    model: ask.Model = None,
+    blaze_dir: ask.BlazeDir = None,
+) -> None:
+    """Say which lines decide on Teff, logg, [M/H] and vsini of a spectrum.
+
+    Share: of the information about the label. Pull: by how much the line moves it, in units of its
+    error from noise.
+    """
+    from harpsstar.cli._explain import show_explanation
+    from harpsstar.infer.explain import explain_and_write
+
+    show_explanation(explain_and_write(file, output=output, picture=picture, n=top, model=model,
+                                       blaze_dir=blaze_dir), top)
