@@ -19,7 +19,8 @@ API = "\n".join((DOCS / "reference" / name).read_text(encoding="utf-8")
 
 @pytest.mark.parametrize("name", harpsstar.__all__)
 def test_every_public_name_has_an_entry(name):
-    assert re.search(rf"^\.\. (auto\w+|py:data):: harpsstar\.{name}$", API, re.MULTILINE)
+    entry = rf"^\.\. (auto\w+:: harpsstar\.{name}|py:data:: {name}\n   :module: harpsstar)$"
+    assert re.search(entry, API, re.MULTILINE)
 
 
 @pytest.mark.parametrize("name", [n for n in harpsstar.__all__ if n in harpsstar._LAZY])
