@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -54,13 +55,30 @@ def plot_corner(solution: Solution, title: str) -> Figure:
     weight = solution.draws.weight.numpy()
     step = max(1, len(columns) // (10 * _MANY))
     figure = new_figure(1.9 * len(names), 1.9 * len(names), layout=None)
+    shown, weight = columns[::step], weight[::step]
     corner.corner(
-        columns[::step], weights=weight[::step], labels=[_axis(name) for name in names],
-        show_titles=True, title_fmt=".3g", quantiles=[0.16, 0.5, 0.84], fig=figure,
-        plot_datapoints=False, max_n_ticks=3,
+        shown, weights=weight, labels=[_axis(name) for name in names], fig=figure,
+        quantiles=[0.16, 0.5, 0.84], plot_datapoints=False, max_n_ticks=3,
+        label_kwargs={"fontsize": 11},
     )  # fmt: skip
+    for i, name in enumerate(names):
+        low, middle, high = corner.quantile(shown[:, i], [0.16, 0.5, 0.84], weights=weight)
+        figure.axes[i * (len(names) + 1)].set_title(
+            f"{_axis(name)}\n{_with_error(middle, 0.5 * (high - low))}", fontsize=10
+        )
+    figure.subplots_adjust(top=0.95)
     figure.suptitle(title)
     return figure
+
+
+def _with_error(value: float, error: float) -> str:
+    """Write a value and its error with two digits of the error.
+
+    >>> _with_error(5772.3, 4.26)
+    '5772.3 ± 4.3'
+    """
+    digits = max(0, 1 - math.floor(math.log10(error))) if error > 0 else 3
+    return f"{value:.{digits}f} ± {error:.{digits}f}"
 
 
 def _axis(name: str) -> str:
