@@ -190,6 +190,9 @@ def _draw_coverage(axis, result: Calibration, name: str) -> None:  # type: ignor
                           label=text if key == 1 else None)  # fmt: skip
             axis.axhline(wanted, color="0.6", linewidth=0.8)
     axis.set_xscale("log")
+    values = sorted({b.snr for b in result.bins})
+    axis.set_xticks(values, [f"{value:g}" for value in values])
+    axis.minorticks_off()
     axis.set_xlabel("signal-to-noise ratio per pixel")
     axis.set_ylim(0.55, 1.0)
 
