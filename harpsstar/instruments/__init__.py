@@ -119,7 +119,7 @@ class Instrument:
             raise ConfigError(
                 f"the description of {self.name} holds no wavelength solution",
                 expected="a [wave] table in its TOML file",
-                hint="use an instrument that has one, such as HARPS-N, or write the table",
+                hint="use HARPS-N or HARPS, or write the table",
             )
         x = np.arange(self.n_pixels, dtype=float)
         wave = np.polynomial.polynomial.polyval(x, self.wave_polynomials.T)

@@ -74,7 +74,7 @@ class TestDeltas:
 
 def test_a_text_file_must_come_with_its_resolving_power(tmp_path):
     (tmp_path / "sun.txt").write_text("5100 1\n5100.01 1\n")
-    with pytest.raises(ReadError, match="--resolution"):
+    with pytest.raises(ReadError, match="--gap-resolution"):
         calibration.solar_spectrum(tmp_path / "sun.txt")
     (tmp_path / "bad.txt").write_text("5100 one\n")
     with pytest.raises(ReadError, match="two columns"):
