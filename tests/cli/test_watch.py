@@ -14,11 +14,17 @@ from harpsstar.cli.exit import ExitCode
 from harpsstar.io.results import read_table
 
 
+def hear_interrupts():
+    """A shell's background jobs, tests among them, pass on that they ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @contextmanager
 def watching(folder, output):
     command = [sys.executable, "-m", "harpsstar.cli", "watch", folder, "-o", output, "--json",
                "--every", "0.2", "--jobs", "0"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                               preexec_fn=hear_interrupts)
     try:
         yield process
     finally:
