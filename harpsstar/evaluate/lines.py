@@ -24,6 +24,7 @@ from harpsstar.io.results import check_table_output, provenance, replacing
 from harpsstar.labels import NAMES, NUISANCES, RV
 from harpsstar.spectra import continuum
 from harpsstar.spectra.frame import C_KM_S, canonical_wavelengths
+from harpsstar.spectra.noise import MAD_TO_SIGMA
 from harpsstar.spectra.velocity import bank_of
 from harpsstar.synth import linelist
 from harpsstar.synth.emulator import Emulator
@@ -48,7 +49,6 @@ Mask = npt.NDArray[np.bool_]
 #: What can be given of a star, besides what a prediction finds.
 GIVEN = (*NAMES, *(label.name for label in NUISANCES if label is not RV))
 
-_MAD_TO_SIGMA = 1.4826
 _PASSES = 4
 #: Residuals beyond this many scatters count less in the continuum and the velocity.
 _ROBUST = 3.0
@@ -243,7 +243,7 @@ def compare(
     sigma = line_width(star, resolution)
     residual = _smoothed(difference, used, wave, sigma)
     known = np.isfinite(residual)
-    scatter = _MAD_TO_SIGMA * float(np.median(abs(residual[known])))
+    scatter = MAD_TO_SIGMA * float(np.median(abs(residual[known])))
     stretches = [
         stretch
         for row in range(len(wave))
@@ -294,7 +294,7 @@ def _fitted(
         flux = torch.where(used, raw / level, torch.zeros(()))
         ivar = torch.where(used, raw_ivar * level.square(), torch.zeros(()))
         residual = torch.where(used, flux - model, torch.zeros(()))
-        scatter = _MAD_TO_SIGMA * residual[used].abs().median()
+        scatter = MAD_TO_SIGMA * residual[used].abs().median()
         # beside the noise the model itself errs, and in some places by far more than usual
         variance = ivar.clamp_min(1e-12).reciprocal() + scatter.square()
         normal = used / (variance * (1 + (residual / (_ROBUST * scatter)).square()))

@@ -20,7 +20,7 @@ import torch
 from harpsstar.errors import ConfigError
 from harpsstar.infer import parameters as space
 from harpsstar.infer.predict import Measurement, predictor
-from harpsstar.infer.prepare import Source, prepare
+from harpsstar.infer.prepare import Source
 from harpsstar.infer.refine import influence
 from harpsstar.io.results import check_table_output, provenance, replacing
 from harpsstar.labels import LABELS, NAMES, NUISANCES
@@ -167,10 +167,7 @@ def explain(
     than 1 %: see :func:`owners`.
     """
     ready = predictor(model or "default")
-    prepared = prepare(spectrum, ready.bank, blaze_dir=blaze_dir)
-    (result,) = ready.infer([prepared])
-    if isinstance(result, Exception):
-        raise result
+    result = ready.measure(spectrum, blaze_dir=blaze_dir)
     return explain_measurement(result, ready.emulator, ready.estimator.mismatch)
 
 

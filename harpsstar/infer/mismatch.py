@@ -28,6 +28,7 @@ from harpsstar.spectra.frame import (
     pixels_from,
     to_canonical,
 )
+from harpsstar.spectra.noise import MAD_TO_SIGMA
 from harpsstar.spectra.velocity import measure_velocity
 from harpsstar.synth.emulator import Emulator
 
@@ -45,7 +46,6 @@ _SMOOTHING = 2.0
 #: Relative to the median: no pixel is trusted more than this.
 _FLOOR = 0.3
 _ITERATIONS = 4
-_MAD_TO_SIGMA = 1.4826
 #: Pixels of the longest correlation that is summed.
 _REACH = 30
 
@@ -113,7 +113,7 @@ def systematic(spurious: Tensor, misfit: Tensor, error: ModelError | None) -> Te
     floor = torch.diag(torch.tensor(FLOOR).square()).expand_as(spurious)
     if error is None:
         return floor
-    size = torch.maximum(misfit, torch.full_like(misfit, _MAD_TO_SIGMA * error.level))
+    size = torch.maximum(misfit, torch.full_like(misfit, MAD_TO_SIGMA * error.level))
     return floor + error.correlation * size.square()[:, None, None] * spurious
 
 

@@ -47,8 +47,10 @@ def posterior_inside(emulator: Emulator, best: Refined) -> tuple[Tensor, Tensor]
     # many draws that are all far outside are as good as none
     known &= total > _LEAST
     weight = torch.where(known[:, None], weight, torch.ones(()))
-    stand_in = draws + (space.to_working(best.parameters) - best.peak)[:, None]
-    labels = torch.where(known[:, None, None], physical, _mirrored(stand_in))[..., :n]
+    labels = physical[..., :n]
+    if not bool(known.all()):
+        stand_in = draws + (space.to_working(best.parameters) - best.peak)[:, None]
+        labels = torch.where(known[:, None, None], labels, _mirrored(stand_in)[..., :n])
     centre = torch.where(
         known[:, None], _quantile(labels, weight, 0.5), best.parameters[:, :n]
     )

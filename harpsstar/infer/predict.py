@@ -96,20 +96,26 @@ class Predictor:
         """Templates for :func:`harpsstar.infer.prepare.prepare`; a worker process needs no more."""
         return bank_of(self.emulator)
 
-    def measure(self, spectrum: Spectrum | SpectrumCollection) -> Measurement:
+    def measure(
+        self, spectrum: Source, *, blaze_dir: str | Path | None = None
+    ) -> Measurement:
         """Measure one spectrum.
 
         Parameters
         ----------
-        spectrum : Spectrum or SpectrumCollection
+        spectrum : path, Spectrum or SpectrumCollection
             Air wavelengths in the barycentric frame, as :func:`harpsstar.read` returns it.
+        blaze_dir : path, optional
+            Folder with blaze files.
 
         Raises
         ------
+        ReadError
+            A file that holds no spectrum.
         CoverageError
             When it has too few usable pixels in 5025–5393 Å.
         """
-        (result,) = self.infer([prepare(spectrum, self.bank)])
+        (result,) = self.infer([prepare(spectrum, self.bank, blaze_dir=blaze_dir)])
         if isinstance(result, Exception):
             raise result
         return result

@@ -17,7 +17,7 @@ from torch import Tensor
 from harpsstar.infer import parameters as space
 from harpsstar.infer.slopes import slopes_at, spectra_at
 from harpsstar.labels import LABELS
-from harpsstar.spectra.noise import clip_cosmics
+from harpsstar.spectra.noise import MAD_TO_SIGMA, clip_cosmics
 from harpsstar.synth.emulator import Emulator, Sampler
 
 #: Largest change in one iteration, in working coordinates.
@@ -53,8 +53,6 @@ _CONVERGED = 0.01
 _AT_ONCE = 4
 #: Every so many pixels are looked at where only a median is wanted.
 _STRIDE = 2
-#: Median absolute deviation to standard deviation of a normal distribution.
-_MAD_TO_SIGMA = 1.4826
 
 
 @dataclass(frozen=True)
@@ -327,7 +325,7 @@ def _inside(
     """
     sigma = covariance.diagonal(dim1=-2, dim2=-1).sqrt()
     held = torch.zeros_like(wanted, dtype=torch.bool)
-    step = wanted
+    step, pull = wanted, (precision @ wanted[..., None]).squeeze(-1)
     for _ in range(_HOLDS):
         target = here + step.clamp(-limit, limit).float()
         at = space.inside(emulator, space.from_working(target))
@@ -342,7 +340,6 @@ def _inside(
         fixed = held.double()
         free = 1 - fixed
         system = precision * free[:, :, None] * free[:, None] + torch.diag_embed(fixed)
-        pull = (precision @ wanted[..., None]).squeeze(-1)
         known = (precision @ (ends * fixed)[..., None]).squeeze(-1)
         right = torch.where(held, ends, pull - known)
         step = torch.linalg.solve(system, right)
@@ -477,5 +474,5 @@ def goodness(
     hole = torch.full((), torch.nan)
     noise = torch.where(used, ivar, hole).flatten(1).nanmedian(1).values.clamp_min(1e-12).rsqrt()
     pull = torch.where(used, pulls.abs(), hole).flatten(1).nanmedian(1).values
-    misfit = noise * ((_MAD_TO_SIGMA * pull).square() - 1).clamp_min(0).sqrt()
+    misfit = noise * ((MAD_TO_SIGMA * pull).square() - 1).clamp_min(0).sqrt()
     return chi2_red, misfit.nan_to_num(0.0)

@@ -77,17 +77,17 @@ class Instrument:
     n_orders: int
     n_pixels: int
     m_first: int
-    missing_m: tuple[int, ...] = ()
-    repeated_m: tuple[int, ...] = ()
-    slices: int = 1
-    gaps: tuple[tuple[float, float], ...] = ()
-    read_noise: float = 4.0
-    gain: float = 1.4
-    extraction_pixels: float = 6.0
-    saturation: float = np.inf
-    blaze_constant: float = 612100.0
-    blaze_width: float = 0.88
-    cards: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
+    missing_m: tuple[int, ...]
+    repeated_m: tuple[int, ...]
+    slices: int
+    gaps: tuple[tuple[float, float], ...]
+    read_noise: float
+    gain: float
+    extraction_pixels: float
+    saturation: float
+    blaze_constant: float
+    blaze_width: float
+    cards: Mapping[str, Mapping[str, Any]] = field(repr=False)
     wave_polynomials: npt.NDArray[np.float64] | None = field(default=None, repr=False)
 
     @cached_property

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harpsstar.spectra.frame import canonical_wavelengths
-from harpsstar.spectra.noise import MAD_TO_SIGMA
+from harpsstar.spectra.noise import level_and_scatter
 from harpsstar.spectra.velocity import Bank, template_pulls
 
 #: Reach of the search, km/s to both sides.
@@ -75,9 +75,8 @@ def find_companion(
         away = np.flatnonzero(np.abs(velocities) > _BLEND + max(vsini, rotation))
         rows = np.flatnonzero(rotations == rotation)
         curves = pull[np.ix_(rows, away)]
-        curves = curves - np.median(curves, axis=1, keepdims=True)
-        scatter = MAD_TO_SIGMA * np.median(np.abs(curves), axis=1, keepdims=True)
-        height = curves / np.maximum(scatter, 1.0)
+        level, scatter = level_and_scatter(curves)
+        height = (curves - level) / scatter
         row, place = np.unravel_index(int(np.argmax(height)), height.shape)
         if height[row, place] > best.significance:
             best = Companion(

@@ -94,6 +94,21 @@ def plateaus(
     return inside
 
 
+def level_and_scatter(
+    curves: npt.NDArray[Any],
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Median along the last axis, and robust scatter about it but at least 1, both (…, 1).
+
+    Parameters
+    ----------
+    curves : ndarray (…, n)
+        In units of their errors.
+    """
+    level = np.median(curves, axis=-1, keepdims=True)
+    scatter = MAD_TO_SIGMA * np.median(np.abs(curves - level), axis=-1, keepdims=True)
+    return level, np.maximum(scatter, 1.0)
+
+
 def clip_cosmics(
     flux: npt.NDArray[Any],
     ivar: npt.NDArray[Any],

@@ -26,6 +26,7 @@ from scipy.sparse.linalg import splu
 from harpsstar.errors import ReadError
 from harpsstar.io import read
 from harpsstar.spectra.frame import pixels_from
+from harpsstar.spectra.noise import MAD_TO_SIGMA
 from harpsstar.synth import broadening, cluster, linelist, synthesis
 from harpsstar.synth.atlas9 import Atmosphere, find_decks, interpolate
 from harpsstar.synth.emulator import Sampler
@@ -41,7 +42,6 @@ KINDS = ("log_gf", "wavelength", "log_vdw")
 
 Array = npt.NDArray[np.float64]
 _N_FFT = 40960
-_MAD_TO_SIGMA = 1.4826
 #: Å at either end of the grid that are left out.
 _MARGIN = 0.6
 #: Noise of a spectrum without errors, in units of the continuum.
@@ -143,7 +143,7 @@ class _View:
                 found = np.linalg.lstsq(design, flux[part] * np.sqrt(weight[part]), rcond=None)[0]
                 continuum[part] = basis @ found
             residual = flux / continuum - model
-            scatter = max(_MAD_TO_SIGMA * np.median(abs(residual)), self.floor)
+            scatter = max(MAD_TO_SIGMA * np.median(abs(residual)), self.floor)
             robust = 1 / (1 + (residual / (3 * scatter)) ** 2)
             weight = (model > 0.25) * robust / (self.floor**2 + (seen.error / seen.flux) ** 2)
         return flux / continuum, weight

@@ -29,6 +29,7 @@ from harpsstar.io import Observation
 from harpsstar.io.results import Row, provenance, to_table
 from harpsstar.labels import LABELS, NAMES, Label
 from harpsstar.spectra.frame import C_KM_S, canonical_wavelengths
+from harpsstar.spectra.noise import MAD_TO_SIGMA
 
 if TYPE_CHECKING:
     from astropy.table import QTable
@@ -38,8 +39,6 @@ FloatArray = npt.NDArray[np.float64]
 
 #: Share of the true posterior that Laplace's approximation must hold to be trusted.
 ADEQUATE = 0.5
-#: Median absolute deviation to standard deviation of a normal distribution.
-_MAD_TO_SIGMA = 1.4826
 _NUISANCES: tuple[Label, ...] = tuple(label for label in STELLAR if label not in LABELS)
 #: Descriptions of the columns that are no parameters; none of them has a unit.
 _EXTRA_TEXT = {
@@ -318,7 +317,7 @@ class FitResult:
         residual, ivar, continuum = self._residual(index)
         used = ivar > 0
         size, noise = (residual / continuum)[used].abs(), (ivar.rsqrt() / continuum)[used]
-        pull = _MAD_TO_SIGMA * float((size / noise).median())
+        pull = MAD_TO_SIGMA * float((size / noise).median())
         return float(noise.median()) * math.sqrt(max(pull**2 - 1.0, 0.0))
 
     def _extra(self, index: int) -> dict[str, Any]:

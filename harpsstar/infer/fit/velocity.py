@@ -24,6 +24,7 @@ from harpsstar.infer.prepare import Source
 from harpsstar.io import read
 from harpsstar.labels import NAMES
 from harpsstar.spectra.frame import C_KM_S
+from harpsstar.spectra.noise import level_and_scatter
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -35,7 +36,6 @@ _BLEND = 12.0
 _SIGNIFICANT = 8.0
 #: ... and contributes this share of the light: below, weak lines that the emulator lacks decide.
 _LEAST_SHARE = 0.02
-_MAD_TO_SIGMA = 1.4826
 
 
 @dataclass(frozen=True)
@@ -168,8 +168,8 @@ def _strongest(
 ) -> SecondSet | None:
     away = np.abs(velocities - rv) > _BLEND + 2 * vsini
     # A misplaced continuum lifts the whole curve.
-    curve = curve - np.median(curve[away])
-    scatter = max(1.0, _MAD_TO_SIGMA * float(np.median(np.abs(curve[away]))))
+    (level,), (scatter,) = level_and_scatter(curve[away])
+    curve = curve - level
     peak = int(np.argmax(np.where(away, curve, -np.inf)))
     significance = float(curve[peak]) / scatter
     if significance < _SIGNIFICANT or share[peak] < _LEAST_SHARE or not 0 < peak < len(curve) - 1:
