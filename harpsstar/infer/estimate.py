@@ -31,6 +31,8 @@ N_PASSES = 2
 TEFF_NODES = (3500.0, 5000.0, 6500.0, 9750.0)
 #: Spectra at once: bounds the memory, and keeps the arrays in the processor's cache.
 _AT_ONCE = 32
+#: Pixels to either side whose mean is the level of the noise, and the deepest line it is scaled to.
+_NEAR, _DARKEST = 32, 0.02
 
 
 @dataclass(frozen=True)
@@ -159,7 +161,7 @@ class Estimator:
     ) -> Estimate:
         labels, normal, weight = self._pointed(flux, ivar, start, resolution, n_passes)
         if self.known:
-            normal, weight = flux, ivar
+            normal, weight = flux, expected_ivar(ivar, self.spectra(labels, resolution))
         best = refine(
             self.emulator, self._sampler, normal, weight, labels, resolution, self.mismatch,
             known=self.known,
@@ -219,6 +221,32 @@ class Estimator:
         by_snr, by_teff = hats(self.model.log_snr, log_snr), hats(nodes, labels[:, 0])
         scale = torch.einsum("bs,bt,stl->bl", by_snr, by_teff, table)
         return covariance * scale[:, :, None] * scale[:, None, :]
+
+
+def expected_ivar(ivar: Tensor, model: Tensor) -> Tensor:
+    """Inverse variance that the photons of a model would have, (B, orders, pixels).
+
+    Weights from the counts of each pixel favour pixels that came out low, by 1/SNR² of the
+    continuum. A continuum that is solved for takes that up; one that is held cannot, and the lines
+    seem deeper. Here the variance is proportional to the model, and its level is the mean of the
+    neighbours'. Read noise, the same in lines and between them, is left out.
+
+    Parameters
+    ----------
+    ivar : Tensor
+        (B, orders, pixels) from the counts, 0 where there is no information, as in the result.
+    model : Tensor
+        (B, orders, pixels) relative to the continuum.
+    """
+    used = ivar > 0
+    shape = model.clamp_min(_DARKEST)
+    level = torch.where(used, 1 / (ivar.clamp_min(1e-12) * shape), torch.zeros(()))
+
+    def neighbours(x: Tensor) -> Tensor:
+        return torch.nn.functional.avg_pool1d(x, 2 * _NEAR + 1, 1, _NEAR)
+
+    level = neighbours(level) / neighbours(used.to(level)).clamp_min(1e-12)
+    return torch.where(used, 1 / (level * shape).clamp_min(1e-12), torch.zeros(()))
 
 
 def _physical(best: Refined) -> Tensor:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
-from harpsstar.infer.estimate import Estimator
+from harpsstar.infer.estimate import Estimator, expected_ivar
 from harpsstar.nn import zoo
 from harpsstar.spectra.frame import canonical_wavelengths
 from harpsstar.synth.emulator import Emulator
@@ -140,3 +141,40 @@ def test_a_model_that_fits_has_a_chi2_of_one_and_no_misfit(estimate):
 def test_a_spectrum_from_elsewhere_has_a_misfit(estimator, exposure):
     shuffled = exposure.flux.flip(-1)
     assert (estimator(shuffled, exposure.ivar, STARS, R).misfit > 0.015).all()
+
+
+def counted(model, snr, seed):
+    """Flux and the inverse variance that an observer reads off the counts of each pixel."""
+    rng = np.random.default_rng(seed)
+    counts = rng.poisson(model.numpy() * snr**2)
+    flux, variance = counts / snr**2, np.maximum(counts, 1) / snr**4
+    return torch.from_numpy(flux).float(), torch.from_numpy(1 / variance).float()
+
+
+@pytest.mark.parametrize("snr", [10, 20, 100])
+def test_weights_from_a_model_have_no_bias_where_those_from_counts_have(snr):
+    ramp = torch.linspace(0.1, 1.0, 4096).repeat(1, 8, 1)
+    flux, ivar = counted(ramp, snr, snr)
+    weight = expected_ivar(ivar, ramp)
+
+    def bias(w):
+        return float((w * (flux - ramp)).sum() / w.sum().sqrt())
+
+    assert abs(bias(weight)) < 4.0
+    assert bias(ivar) < -20.0 / snr * 4
+
+
+def test_weights_from_a_model_are_those_without_noise():
+    ramp = torch.linspace(0.1, 1.0, 4096).repeat(1, 8, 1)
+    _, ivar = counted(ramp, 30, 1)
+    ratio = expected_ivar(ivar, ramp) * ramp / 30**2
+    assert torch.allclose(ratio, torch.ones(()), atol=0.1)
+
+
+def test_a_pixel_without_information_gets_none_from_a_model():
+    model = torch.ones(1, 8, 4096)
+    ivar = torch.full_like(model, 400.0)
+    ivar[:, 3, 100:900] = 0.0
+    weight = expected_ivar(ivar, model)
+    assert torch.equal(weight > 0, ivar > 0)
+    assert torch.allclose(weight[ivar > 0], torch.tensor(400.0), rtol=1e-4)
