@@ -229,7 +229,8 @@ def expected_ivar(ivar: Tensor, model: Tensor) -> Tensor:
     Weights from the counts of each pixel favour pixels that came out low, by 1/SNR² of the
     continuum. A continuum that is solved for takes that up; one that is held cannot, and the lines
     seem deeper. Here the variance is proportional to the model, and its level is the mean of the
-    neighbours'. Read noise, the same in lines and between them, is left out.
+    neighbours'. Read noise and white noise, the same in lines and between them, are taken for
+    photon noise.
 
     Parameters
     ----------
@@ -241,11 +242,12 @@ def expected_ivar(ivar: Tensor, model: Tensor) -> Tensor:
     used = ivar > 0
     shape = model.clamp_min(_DARKEST)
     level = torch.where(used, 1 / (ivar.clamp_min(1e-12) * shape), torch.zeros(()))
-
-    def neighbours(x: Tensor) -> Tensor:
-        return torch.nn.functional.avg_pool1d(x, 2 * _NEAR + 1, 1, _NEAR)
-
-    level = neighbours(level) / neighbours(used.to(level)).clamp_min(1e-12)
+    # sums over the pixels used, whose shares of the window cancel in the ratio
+    total, share = (
+        torch.nn.functional.avg_pool1d(x, 2 * _NEAR + 1, 1, _NEAR)
+        for x in (level, used.to(level))
+    )
+    level = total / share.clamp_min(1e-12)
     return torch.where(used, 1 / (level * shape).clamp_min(1e-12), torch.zeros(()))
 
 
