@@ -1,0 +1,1 @@
+"""harpsstar and its peers on the same spectra; see ``__main__.py``."""

@@ -1,0 +1,129 @@
+"""The task that every method is given, and how an answer is judged."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from harpsstar.evaluate.accuracy import fresh_seed, recipe_of
+from harpsstar.infer.calibrate import FIRST_GUESS
+from harpsstar.nn.zoo import Model, load
+from harpsstar.synth.emulator import Emulator
+from harpsstar.train.samples import simulator_for
+from harpsstar.train.simulate import Simulator
+
+FloatArray = npt.NDArray[np.float64]
+#: Spectra made at a time.
+_AT_ONCE = 64
+
+
+class World:
+    """Where spectra come from: white noise, the continuum known, nuisances on their relations.
+
+    It is the easiest task there is, so that every method can take part: none of the peers here
+    fits a continuum, a velocity, vmic or vmac.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.model: Model = load("default")
+        self.emulator = Emulator.load()
+        self._seed = seed
+
+    def simulator(self, stream: int) -> Simulator:
+        """Stars and noise; each `stream` is another one, and none was seen in a training."""
+        recipe = recipe_of(self.model, white=True, nuisances="fixed")
+        return simulator_for(recipe, self.emulator, fresh_seed(recipe, self._seed + stream))
+
+    def noise_free(self, n: int, stream: int) -> tuple[Tensor, Tensor]:
+        """Labels (n, 4) and normalised spectra (n, 32768), float32."""
+        simulator = self.simulator(stream)
+        labels, spectra = [], []
+        for start in range(0, n, _AT_ONCE):
+            stars = simulator.draw(min(_AT_ONCE, n - start))
+            labels.append(stars.labels)
+            spectra.append(simulator.spectra(stars).flatten(1))
+        return torch.cat(labels), torch.cat(spectra)
+
+
+@dataclass(frozen=True)
+class Task:
+    """Spectra of one SNR.
+
+    Attributes
+    ----------
+    snr : float
+        Per pixel of the continuum.
+    labels, guess : Tensor
+        (n, 4) the truth, and a first guess as far off as the velocity template of ``predict`` is
+        (300 K, 0.4 dex, 0.25 dex, 3 km/s); methods that climb from somewhere start there.
+    flux : Tensor
+        (n, 32768)
+    """
+
+    snr: float
+    labels: Tensor
+    guess: Tensor
+    flux: Tensor
+
+    @property
+    def ivar(self) -> float:
+        """Of every pixel."""
+        return self.snr**2
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: Tensor) -> Task:
+        return Task(self.snr, self.labels[index], self.guess[index], self.flux[index])
+
+
+def make_task(world: World, snr: float, n: int) -> Task:
+    """The same stars at every SNR."""
+    labels, flux = world.noise_free(n, stream=0)
+    generator = torch.Generator().manual_seed(int(1000 * snr))
+    guess = labels + torch.tensor(FIRST_GUESS) * torch.randn(n, 4, generator=generator)
+    flux = flux + torch.randn(flux.shape, generator=generator) / snr
+    return Task(snr, labels, world.emulator.grid.nearest(guess), flux)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a method says: labels (n, 4), claimed errors (n, 4), NaN where it gives none."""
+
+    labels: FloatArray
+    sigma: FloatArray
+
+
+class Method(ABC):
+    """A peer, or harpsstar."""
+
+    #: As it is called in the table.
+    name: str
+    #: What it is and how it was set up, in a sentence.
+    what: str
+
+    @abstractmethod
+    def train(self, world: World) -> None:
+        """Learn what there is to learn; once, for all SNR."""
+
+    def given(self, task: Task) -> Task:
+        """What of a task it is given: all of it, but for the slowest."""
+        return task
+
+    @abstractmethod
+    def __call__(self, task: Task) -> Answer:
+        """Measure all spectra of a task."""
+
+
+def timed(work: Callable[[], Answer]) -> tuple[Answer, float]:
+    """An answer, and the processor seconds that it took."""
+    begin = time.process_time()
+    answer = work()
+    return answer, time.process_time() - begin
