@@ -10,8 +10,6 @@ from torch import Tensor
 
 from harpsstar.errors import ConfigError
 from harpsstar.evaluate.seeds import recipe_of, twin
-from harpsstar.nn.attention import AttentionNetwork
-from harpsstar.nn.dae import Denoised
 from harpsstar.nn.image import ImageNetwork
 from harpsstar.nn.zoo import Model
 from harpsstar.spectra.frame import canonical_wavelengths
@@ -88,23 +86,15 @@ def attention_maps(
     """
     recipe = recipe_of(model)
     network = cast(ImageNetwork, model.network)
-    attending = network.network if isinstance(network, Denoised) else network
-    if not isinstance(attending, AttentionNetwork):
+    flux, ivar = twin(model, torch.tensor(labels), n, seed)
+    with torch.no_grad():
+        maps = [alpha.mean(0) for alpha in network.attention_over(flux, ivar)]
+    if not maps:
         raise ConfigError(
             f"the model {model.name!r} has no attention blocks", expected="an attention network"
         )
-    flux, ivar = twin(model, torch.tensor(labels), n, seed)
-    with torch.no_grad():
-        image = network.image(flux, ivar)
-        if isinstance(network, Denoised):
-            image = network.denoise(image)
-        maps = [alpha.mean(0) for alpha in attending.attention_maps(image)]
-    seen = window(recipe)
-    maps = [torch.where(seen, alpha, 0.0) for alpha in maps]
     wave = torch.from_numpy(canonical_wavelengths().copy())
-    return AttentionMaps(
-        model.name, labels, wave, flux[0], seen, tuple(alpha / alpha.sum() for alpha in maps)
-    )
+    return AttentionMaps(model.name, labels, wave, flux[0], window(recipe), tuple(maps))
 
 
 def mg_b_share(found: AttentionMaps) -> list[LineShare]:

@@ -19,11 +19,14 @@ import torch
 
 from harpsstar.errors import ConfigError
 from harpsstar.infer import parameters as space
+from harpsstar.infer.estimate import Estimate
 from harpsstar.infer.predict import Measurement, predictor
 from harpsstar.infer.prepare import Source
 from harpsstar.infer.refine import influence
 from harpsstar.io.results import check_table_output, provenance, replacing
 from harpsstar.labels import LABELS, NAMES, NUISANCES
+from harpsstar.nn.image import ImageNetwork
+from harpsstar.nn.zoo import Network
 from harpsstar.plotting import check_picture, save
 from harpsstar.spectra.frame import C_KM_S, canonical_wavelengths
 from harpsstar.synth import linelist
@@ -79,9 +82,13 @@ class Explanation:
         (8, 4096) row of ``table`` that the pixel belongs to.
     prior : ndarray
         (4,) share of what is known that comes from priors and not from pixels.
+    attention : ndarray
+        (blocks, 8, 4096) where the attention blocks of the model's network look; each sums to 1.
+        There are none in the packaged default.
     table : QTable
         A row for each line that has pixels, the most informative first: ``wave_air``, ``species``,
-        ``name``, ``n_pixels``, and ``share_`` and ``pull_`` of each label.
+        ``name``, ``n_pixels``, and ``share_`` and ``pull_`` of each label; ``attention``, the mean
+        of the blocks, where the network has some.
     """
 
     file: str
@@ -94,6 +101,7 @@ class Explanation:
     pull: Array
     line: npt.NDArray[np.int64]
     prior: Array
+    attention: Array
     table: QTable
 
     def top(self, label: str, n: int = 10) -> QTable:
@@ -168,14 +176,17 @@ def explain(
     """
     ready = predictor(model or "default")
     result = ready.measure(spectrum, blaze_dir=blaze_dir)
-    return explain_measurement(result, ready.emulator, ready.estimator.mismatch)
+    return explain_measurement(
+        result, ready.emulator, ready.estimator.mismatch, ready.model.network
+    )
 
 
 def explain_measurement(
-    result: Measurement, emulator: Emulator, mismatch: torch.Tensor
+    result: Measurement, emulator: Emulator, mismatch: torch.Tensor, network: Network
 ) -> Explanation:
     """:func:`explain` of what :meth:`harpsstar.infer.predict.Predictor.measure` has found."""
     wave, estimate = canonical_wavelengths(), result.estimate
+    attention = _attention(network, estimate)
     resolution = result.prepared.observation.resolution
     found = influence(
         emulator, emulator.sampler(wave), estimate.flux, estimate.ivar, estimate.model,
@@ -194,7 +205,7 @@ def explain_measurement(
     star |= dict(zip(names, estimate.nuisances[0].tolist(), strict=True))
     model = estimate.model[0].double().numpy()
     owner, lines = owners(wave, model, weight > 0, star, resolution)
-    table, line = _gathered(share, pull, owner, lines)
+    table, line = _gathered(share, pull, attention, owner, lines)
     table.meta = provenance("harpsstar.explain") | {
         "file": Path(result.prepared.file).name,
         "labels": {name: star[name] for name in NAMES},
@@ -213,7 +224,19 @@ def explain_measurement(
         pull=pull,
         line=line,
         prior=1 - sigma**2 * total,
+        attention=attention,
         table=table,
+    )
+
+
+def _attention(network: Network, estimate: Estimate) -> Array:
+    """(blocks, orders, pixels), of no blocks where the network has none."""
+    maps = []
+    if isinstance(network, ImageNetwork):
+        with torch.no_grad():
+            maps = network.attention_over(estimate.flux, estimate.ivar)
+    return np.array([alpha[0].double().numpy() for alpha in maps]).reshape(
+        -1, *estimate.flux.shape[1:]
     )
 
 
@@ -382,7 +405,7 @@ def _packaged() -> LineArray:
 
 
 def _gathered(
-    share: Array, pull: Array, owner: npt.NDArray[np.int64], lines: LineArray
+    share: Array, pull: Array, attention: Array, owner: npt.NDArray[np.int64], lines: LineArray
 ) -> tuple[QTable, npt.NDArray[np.int64]]:
     """Sum pixels by line; the table, and each pixel's row in it (-1 where it does not count)."""
     from astropy import units as u
@@ -415,6 +438,11 @@ def _gathered(
         what = {"share": f"Share of the information about {name}",
                 "pull": f"By how much its pixels move {name}, in units of its error"}  # fmt: skip
         table[key] = Column(values[order], description=what[kind], format=_FORMS[kind])
+    if len(attention):
+        seen = np.bincount(place, attention.mean(0)[counted], minlength=len(rows))
+        table["attention"] = Column(
+            seen[order], description="Share of the attention of the network", format=".4f"
+        )
     line = np.full(owner.shape, -1)
     line[counted] = np.argsort(order)[place]
     return table, line

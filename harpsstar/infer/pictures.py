@@ -111,15 +111,16 @@ def draw_explanation(result: Explanation, n: int = 10) -> Figure:
     """Draw the spectrum, and for each label the share of each line in what is known of it.
 
     The `n` lines that say most are named; the colour says whether a line raises or lowers the
-    label.
+    label. Where the network has attention blocks, a last panel shows where they look.
 
     Raises
     ------
     InputsMissingError
         matplotlib is not installed.
     """
-    figure = new_figure(_WIDTH, 1.8 + _LABEL * len(LABELS))
-    axes = figure.subplots(1 + len(LABELS), 1, height_ratios=[2, *[3] * len(LABELS)], sharex=True)
+    heights = [2, *[3] * len(LABELS), *[2] * bool(len(result.attention))]
+    figure = new_figure(_WIDTH, _LABEL / 3 * sum(heights))
+    axes = figure.subplots(len(heights), 1, height_ratios=heights, sharex=True)
     style(*axes)
     spectrum = axes[0]
     for row, wave in enumerate(result.wave):
@@ -127,7 +128,7 @@ def draw_explanation(result: Explanation, n: int = 10) -> Figure:
     spectrum.set(ylim=(0, 1.15), ylabel="flux / continuum")
     low, high = float(result.wave.min()), float(result.wave.max())
     table = result.table[np.isfinite(result.table["wave_air"])]
-    for axis, label in zip(axes[1:], LABELS, strict=True):
+    for axis, label in zip(axes[1:], LABELS, strict=False):
         share, pull = (np.asarray(table[f"{kind}_{label.name}"]) for kind in ("share", "pull"))
         for sign, colour, what in ((1, BLUE, "raises it"), (-1, ORANGE, "lowers it")):
             mine = sign * pull > 0
@@ -136,9 +137,23 @@ def draw_explanation(result: Explanation, n: int = 10) -> Figure:
         _name_top(axis, result, label.name, n, low, high)
         axis.set_ylabel(f"share in {label.symbol} [%]")
     axes[1].legend(loc="upper left", ncols=2, fontsize=9, framealpha=0.9)
+    if len(result.attention):
+        _draw_attention(axes[-1], result)
     axes[-1].set(xlim=(low, high), xlabel="rest wavelength in air [Å]")
     figure.suptitle(_title(result.file, result.labels.tolist()), fontsize=12, x=0.01, ha="left")
     return figure
+
+
+def _draw_attention(axis: Any, result: Explanation) -> None:
+    """Attention of each block over that of a pixel of no interest."""
+    shades = [str(grey) for grey in np.linspace(0.7, 0.0, len(result.attention))]
+    for number, (alpha, shade) in enumerate(zip(result.attention, shades, strict=True), start=1):
+        level = 1 / np.count_nonzero(alpha)
+        for row, wave in enumerate(result.wave):
+            label = f"block {number}" if row == 0 else None
+            axis.plot(wave, alpha[row] / level, color=shade, lw=0.6, label=label)
+    axis.set_ylabel("attention / mean")
+    axis.legend(loc="upper left", ncols=3, fontsize=9, framealpha=0.9)
 
 
 def _name_top(

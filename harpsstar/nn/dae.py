@@ -101,6 +101,10 @@ class Denoised(ImageNetwork):
         """Image without noise, (B, 1, orders, pixels), zero outside the window."""
         return torch.where(self.image.window, self.denoiser(image), 0.0)
 
+    def attention_maps(self, image: Tensor) -> list[Tensor]:
+        """Those of the network behind the auto-encoder, over what it is shown."""
+        return self.network.attention_maps(self.denoise(image))
+
     def from_image(self, image: Tensor) -> Gaussian:
         """Gaussian over scaled labels from images (B, 1, orders, pixels)."""
         return self.network.from_image(self.denoise(image))

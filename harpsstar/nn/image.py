@@ -84,6 +84,18 @@ class ImageNetwork(nn.Module):
         """
         return self.from_image(self.image(flux, ivar))
 
+    def attention_maps(self, image: Tensor) -> list[Tensor]:
+        """Attention (B, orders, pixels) of each attention block; none where there are no blocks."""
+        return []
+
+    def attention_over(self, flux: Tensor, ivar: Tensor) -> list[Tensor]:
+        """Where each attention block looks in spectra (B, orders, pixels), as :meth:`forward`.
+
+        Each map, (B, orders, pixels), is zero outside the window of the network and sums to one.
+        """
+        seen = [m * self.image.window for m in self.attention_maps(self.image(flux, ivar))]
+        return [m / m.sum((-2, -1), keepdim=True) for m in seen]
+
     def log_noise(self, ivar: Tensor) -> Tensor:
         """(B,) natural log of the noise of a pixel; see :meth:`SpectralImage.log_noise`."""
         return self.image.log_noise(ivar)

@@ -14,6 +14,7 @@ from harpsstar.infer.explain import explain_and_write, explain_measurement
 from harpsstar.infer.predict import predictor
 from harpsstar.infer.prepare import _UNKNOWN, Prepared
 from harpsstar.labels import NAMES
+from harpsstar.nn.zoo import build
 from harpsstar.spectra.frame import Canonical, canonical_wavelengths
 from harpsstar.spectra.velocity import Velocity
 
@@ -30,9 +31,12 @@ def measured(flux, ivar):
     return result
 
 
-def explained(flux, ivar):
+def explained(flux, ivar, network=None):
     ready = predictor()
-    return explain_measurement(measured(flux, ivar), ready.emulator, ready.estimator.mismatch)
+    return explain_measurement(
+        measured(flux, ivar), ready.emulator, ready.estimator.mismatch,
+        ready.model.network if network is None else network,
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -158,3 +162,15 @@ def test_a_wrong_output_is_told_before_the_file_is_opened(tmp_path, name):
     options = {key: tmp_path / value for key, value in name.items()}
     with pytest.raises(OutputError, match="extension"):
         explain_and_write(tmp_path / "none.fits", **options)
+
+
+def test_attention_is_given_line_by_line_where_the_network_has_some(spectrum, result):
+    assert len(result.attention) == 0
+    assert "attention" not in result.table.colnames
+    flux, ivar = spectrum
+    options = {"covariance": "diagonal", "channels": [2, 2, 2, 2]}
+    found = explained(flux, ivar, build("attention", options).eval())
+    assert found.attention.shape == (3, *flux.shape)
+    np.testing.assert_allclose(found.attention.sum((1, 2)), 1.0, rtol=1e-5)
+    np.testing.assert_allclose(found.table["attention"].sum(), 1.0, rtol=1e-5)
+    assert "attention / mean" in [axis.get_ylabel() for axis in found.plot(n=1).axes]
