@@ -119,7 +119,7 @@ def main() -> None:
     parser.add_argument("--snr", type=float, nargs="+", default=[20.0, 100.0])
     parser.add_argument("--only", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--bound-stars", type=int, default=512, help="in steps of 64")
+    parser.add_argument("--bound-stars", type=int, default=2048, help="in steps of 64")
     parser.add_argument("--work", type=Path, default=Path("peers-work"))
     parser.add_argument("--markdown", type=Path, help="file to write the table to")
     options = parser.parse_args()

@@ -16,7 +16,7 @@ from harpsstar.labels import NAMES
 from harpsstar.spectra.frame import canonical_wavelengths
 
 #: Spectra given to ``fit``, a second each.
-MOST = 500
+MOST = 300
 
 
 class Predict(Method):
