@@ -51,7 +51,7 @@ def measure(
     results = []
     for snr in snrs:
         task = method.given(make_task(world, snr, n))
-        path = folder / f"{key}-{snr:g}-{len(task)}-{seed}.npz"
+        path = folder / f"{key}-{snr:g}-{len(task)}-{seed}{'-narrow' * world.narrow}.npz"
         if not path.exists():
             if not trained:
                 begin = time.process_time()
@@ -88,7 +88,7 @@ def bound(world: World, task: Task, n: int) -> FloatArray:
     """Least mean absolute error (4,) of any method, from the first `n` stars."""
     simulator, parts = world.simulator(0), []
     for start in range(0, n, 64):
-        stars = simulator.draw(64)
+        stars = world.draw(simulator, 64)
         assert torch.equal(stars.labels, task.labels[start : start + 64])
         labels, vmic, vmac, alpha = stars.columns
         fisher = information(
@@ -119,13 +119,14 @@ def main() -> None:
     parser.add_argument("--snr", type=float, nargs="+", default=[20.0, 100.0])
     parser.add_argument("--only", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--narrow", action="store_true", help="dwarfs like the Sun only")
     parser.add_argument("--bound-stars", type=int, default=2048, help="in steps of 64")
     parser.add_argument("--work", type=Path, default=Path("peers-work"))
     parser.add_argument("--markdown", type=Path, help="file to write the table to")
     options = parser.parse_args()
     torch.set_num_threads(1)
     options.work.mkdir(parents=True, exist_ok=True)
-    world = World(options.seed)
+    world = World(options.seed, narrow=options.narrow)
     rows: list[list[str]] = []
     for key in options.only:
         found = measure(key, options.snr, options.n, world, options.work, options.seed)

@@ -17,9 +17,11 @@ from harpsstar.infer.calibrate import FIRST_GUESS
 from harpsstar.nn.zoo import Model, load
 from harpsstar.synth.emulator import Emulator
 from harpsstar.train.samples import simulator_for
-from harpsstar.train.simulate import Simulator
+from harpsstar.train.simulate import Simulator, Stars
 
 FloatArray = npt.NDArray[np.float64]
+#: Ranges of teff, logg, m_h and vsini of dwarfs like the Sun.
+NARROW = ((5000.0, 6500.0), (3.5, 5.0), (-1.0, 0.5), (0.0, 30.0))
 #: Spectra made at a time.
 _AT_ONCE = 64
 
@@ -29,9 +31,16 @@ class World:
 
     It is the easiest task there is, so that every method can take part: none of the peers here
     fits a continuum, a velocity, vmic or vmac.
+
+    Parameters
+    ----------
+    seed : int
+    narrow : bool
+        Only stars of :data:`NARROW`, which a quadratic model can hope to describe.
     """
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, *, narrow: bool = False) -> None:
+        self.narrow = narrow
         self.model: Model = load("default")
         self.emulator = Emulator.load()
         self._seed = seed
@@ -41,12 +50,23 @@ class World:
         recipe = recipe_of(self.model, white=True, nuisances="fixed")
         return simulator_for(recipe, self.emulator, fresh_seed(recipe, self._seed + stream))
 
+    def draw(self, simulator: Simulator, n: int) -> Stars:
+        """`n` stars of a stream."""
+        if not self.narrow:
+            return simulator.draw(n)
+        low, high = torch.tensor(NARROW).T
+        kept: list[Stars] = []
+        while sum(map(len, kept)) < n:
+            stars = simulator.draw(8 * n)
+            kept.append(stars[((stars.labels >= low) & (stars.labels <= high)).all(1)])
+        return Stars.joined(kept)[:n]
+
     def noise_free(self, n: int, stream: int) -> tuple[Tensor, Tensor]:
         """Labels (n, 4) and normalised spectra (n, 32768), float32."""
         simulator = self.simulator(stream)
         labels, spectra = [], []
         for start in range(0, n, _AT_ONCE):
-            stars = simulator.draw(min(_AT_ONCE, n - start))
+            stars = self.draw(simulator, min(_AT_ONCE, n - start))
             labels.append(stars.labels)
             spectra.append(simulator.spectra(stars).flatten(1))
         return torch.cat(labels), torch.cat(spectra)
