@@ -22,7 +22,7 @@ from harpsstar.synth.relations import vmac_relation, vmic_relation
 #: Labels as PySME calls them, in our order.
 NAMES = ("teff", "logg", "monh", "vsini")
 #: Stars, minutes each.
-MOST = 2
+MOST = 1
 
 
 class Solver(Method):
