@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from benchmarks.peers.task import Answer, Method, Task, World
 from harpsstar.nn.zoo import scale_labels, unscale_labels
 
-N_STARS, N_CHECK, BATCH, EPOCHS = 24_576, 1024, 64, 4
+N_STARS, N_CHECK, BATCH, EPOCHS = 24_576, 1024, 64, 3
 SNR = (10.0, 300.0)
 
 
