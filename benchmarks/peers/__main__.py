@@ -9,8 +9,6 @@ those out with ``--only``. Times are processor seconds a spectrum of one thread,
 from __future__ import annotations
 
 import argparse
-import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +22,9 @@ from benchmarks.peers.payne import Payne
 from benchmarks.peers.solver import Solver
 from benchmarks.peers.starnet import StarNet
 from benchmarks.peers.task import Answer, FloatArray, Method, Task, World, make_task, timed
-from harpsstar.evaluate.accuracy import expected_error_inside
-from harpsstar.evaluate.bound import KNOWN, cramer_rao, information, mean_absolute_error
+from harpsstar.evaluate.accuracy import least_errors
+from harpsstar.evaluate.bound import KNOWN
+from harpsstar.io.results import replacing
 from harpsstar.spectra.frame import canonical_wavelengths
 
 METHODS: dict[str, type[Method]] = {
@@ -35,71 +34,44 @@ METHODS: dict[str, type[Method]] = {
 HEADER = ("method", "SNR", "n", "teff, K", "logg", "m_h", "vsini, km/s", "68 % holds", "s/star")
 
 
-@dataclass(frozen=True)
-class Kept:
-    """What a method made of a task."""
-
-    answer: Answer
-    seconds: float
-
-
 def measure(
-    key: str, snrs: list[float], n: int, world: World, folder: Path, seed: int
-) -> list[tuple[Task, Kept]]:
-    """Measure what is not in the folder yet."""
+    key: str, tasks: list[Task], world: World, folder: Path, tag: str
+) -> list[tuple[Task, Answer, float]]:
+    """Measure what is not in the folder yet; tasks as given, answers and processor seconds."""
     method, trained = METHODS[key](), False
     results = []
-    for snr in snrs:
-        task = method.given(make_task(world, snr, n))
-        path = folder / f"{key}-{snr:g}-{len(task)}-{seed}{'-narrow' * world.narrow}.npz"
+    for task in map(method.given, tasks):
+        path = folder / f"{key}-{task.snr:g}-{len(task)}-{tag}.npz"
         if not path.exists():
             if not trained:
-                begin = time.process_time()
-                method.train(world)
-                print(f"{method.name}: ready after {time.process_time() - begin:.0f} s", flush=True)
+                _, seconds = timed(lambda: method.train(world))
+                print(f"{method.name}: ready after {seconds:.0f} s", flush=True)
                 trained = True
             answer, seconds = timed(lambda task=task: method(task))
-            _save(path, answer, seconds)
-        results.append((task, _load(path)))
+            with replacing(path) as temporary, temporary.open("wb") as file:
+                np.savez(file, labels=answer.labels, sigma=answer.sigma, seconds=seconds)
+        with np.load(path) as kept:
+            results.append((task, Answer(kept["labels"], kept["sigma"]), float(kept["seconds"])))
     return results
 
 
-def _save(path: Path, answer: Answer, seconds: float) -> None:
-    part = path.with_suffix(".part.npz")
-    np.savez(part, labels=answer.labels, sigma=answer.sigma, seconds=seconds)
-    part.replace(path)
-
-
-def _load(path: Path) -> Kept:
-    with np.load(path) as kept:
-        return Kept(Answer(kept["labels"], kept["sigma"]), float(kept["seconds"]))
-
-
-def row(name: str, task: Task, kept: Kept) -> list[str]:
+def row(name: str, task: Task, answer: Answer, seconds: float) -> list[str]:
     """A row of the table."""
-    error = kept.answer.labels - task.labels.double().numpy()
-    inside = (np.abs(error) <= kept.answer.sigma).mean(0)
+    error = answer.labels - task.labels.double().numpy()
+    inside = (np.abs(error) <= answer.sigma).mean(0)
     cover = " ".join(f"{100 * share:.0f}" for share in inside)
     start = [name, f"{task.snr:g}", f"{len(task):,}"]
-    return [*start, *_errors(np.abs(error).mean(0)), cover, f"{kept.seconds / len(task):.2g}"]
+    return [*start, *_errors(np.abs(error).mean(0)), cover, f"{seconds / len(task):.2g}"]
 
 
 def bound(world: World, task: Task, n: int) -> FloatArray:
     """Least mean absolute error (4,) of any method, from the first `n` stars."""
     simulator, parts = world.simulator(0), []
+    ivar = torch.full((64, *canonical_wavelengths().shape), task.ivar)
     for start in range(0, n, 64):
         stars = world.draw(simulator, 64)
         assert torch.equal(stars.labels, task.labels[start : start + 64])
-        labels, vmic, vmac, alpha = stars.columns
-        fisher = information(
-            world.emulator, canonical_wavelengths(), labels,
-            ivar=torch.full((64, *canonical_wavelengths().shape), task.ivar),
-            vmic=vmic, vmac=vmac, alpha=alpha, resolution=simulator.resolution, free=KNOWN,
-            related=True,
-        )  # fmt: skip
-        gaussian = mean_absolute_error(cramer_rao(fisher))
-        inside = expected_error_inside(world.emulator, labels, cramer_rao(fisher, prior=False))
-        parts.append(torch.minimum(inside, gaussian))
+        parts.append(least_errors(simulator, stars, ivar, KNOWN)[:, 1])
     return torch.cat(parts).mean(0).numpy()
 
 
@@ -127,15 +99,17 @@ def main() -> None:
     torch.set_num_threads(1)
     options.work.mkdir(parents=True, exist_ok=True)
     world = World(options.seed, narrow=options.narrow)
+    labels, flux = world.noise_free(options.n, stream=0)
+    tasks = [make_task(labels, flux, world, snr) for snr in options.snr]
+    tag = f"{options.seed}{'-narrow' * options.narrow}"
     rows: list[list[str]] = []
     for key in options.only:
-        found = measure(key, options.snr, options.n, world, options.work, options.seed)
-        rows += [row(METHODS[key].name, task, kept) for task, kept in found]
-    for snr in options.snr:
-        n = min(options.bound_stars, options.n) // 64 * 64
-        least = bound(world, make_task(world, snr, n), n) if n else None
-        if least is not None:
-            rows.append(["least possible", f"{snr:g}", f"{n:,}", *_errors(least), "", ""])
+        found = measure(key, tasks, world, options.work, tag)
+        rows += [row(METHODS[key].name, *one) for one in found]
+    n_bound = min(options.bound_stars, options.n) // 64 * 64
+    for task in tasks if n_bound else ():
+        least = _errors(bound(world, task, n_bound))
+        rows.append(["least possible", f"{task.snr:g}", f"{n_bound:,}", *least, "", ""])
     rows.sort(key=lambda cells: float(cells[1]))
     table = Table(*HEADER, title=f"n = {options.n:,}, seed {options.seed}")
     for cells in rows:
@@ -144,7 +118,8 @@ def main() -> None:
     for key in options.only:
         print(f"{METHODS[key].name}: {METHODS[key].what}")
     if options.markdown:
-        options.markdown.write_text(markdown(rows), encoding="utf-8")
+        with replacing(options.markdown) as temporary:
+            temporary.write_text(markdown(rows), encoding="utf-8")
 
 
 if __name__ == "__main__":

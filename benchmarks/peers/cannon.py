@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import warnings
 from typing import Any
 
 import numpy as np
 
-from benchmarks.peers.task import Answer, FloatArray, Method, Task, World
+from benchmarks.peers.task import Answer, FloatArray, Method, Task, World, quiet
 
 N_STARS = 1000
 SNR = 200.0
@@ -31,7 +28,7 @@ class Cannon(Method):
         self._flux = flux.double().numpy() + noise
         self._dataset = dataset.Dataset
         self._model = model.CannonModel(2, useErrors=False)
-        with contextlib.redirect_stdout(io.StringIO()):
+        with quiet():
             self._model.train(self._with(N_STARS, self._flux[:2], SNR))
 
     def _with(self, n: int, flux: FloatArray, snr: float) -> Any:
@@ -50,8 +47,7 @@ class Cannon(Method):
         scale = np.asarray(self._model.scales)
         guess = (task.guess.double().numpy() - self._model.pivots) / scale
         for flux, start in zip(task.flux.double().numpy(), guess, strict=True):
-            with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-                warnings.simplefilter("ignore")
+            with quiet():
                 data = self._with(2, flux[None], task.snr)
                 error, _ = self._model.infer_labels(data, starting_guess=start)
             labels.append(data.test_label_vals[0])

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 from scipy.optimize import least_squares
-from torch import nn
+from torch import Tensor, nn
 
+from benchmarks.peers.learning import one_cycle
 from benchmarks.peers.task import Answer, FloatArray, Method, Task, World
 from harpsstar.labels import CENTRE, HALF_RANGE
 from harpsstar.nn.zoo import scale_labels
@@ -35,15 +36,12 @@ class Payne(Method):
             nn.Linear(HIDDEN, flux.shape[1]),
         )  # fmt: skip
         self._net[-1].bias.data = flux.mean(0)
-        optimiser = torch.optim.Adam(self._net.parameters())
-        cycle = torch.optim.lr_scheduler.OneCycleLR(optimiser, 3e-3, STEPS)
-        for _ in range(STEPS):
+
+        def loss() -> Tensor:
             chosen = torch.randint(len(labels), (BATCH,))
-            loss = (self._net(labels[chosen]) - flux[chosen]).abs().mean()
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            cycle.step()
+            return (self._net(labels[chosen]) - flux[chosen]).abs().mean()
+
+        one_cycle(self._net, 3e-3, STEPS, loss)
         with torch.no_grad():
             seen, spectra = world.noise_free(N_CHECK, stream=3)
             wrong = self._net(scale_labels(seen)) - spectra

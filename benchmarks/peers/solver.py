@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import io
 import tempfile
-import warnings
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
 
-from benchmarks.peers.task import Answer, FloatArray, Method, Task, World
+from benchmarks.peers.task import Answer, FloatArray, Method, Task, World, quiet
 from harpsstar.labels import LABELS
 from harpsstar.spectra.frame import canonical_wavelengths
 from harpsstar.synth import atlas9, inputs, linelist, synthesis
@@ -30,8 +27,8 @@ class Solver(Method):
 
     name = "PySME's solver"
     what = (
-        f"full synthesis at every step, vmic and vmac tied to their relations; the first {MOST} "
-        "stars of 4500-6500 K with logg above 2.5 and m_h above -1.5"
+        f"full synthesis at every step, vmic and vmac tied to their relations; the first {MOST} of "
+        "the stars of 4500-6500 K with logg above 2.5 and m_h above -1.5"
     )
 
     def train(self, world: World) -> None:
@@ -60,7 +57,6 @@ class Solver(Method):
     def _solve(
         self, flux: FloatArray, guess: FloatArray, snr: float
     ) -> tuple[FloatArray, FloatArray]:
-        pysme = synthesis.load_pysme()
         solver = importlib.import_module("pysme.solve").SME_Solver()
         deck = min(self._decks, key=lambda d: abs(d.teff - guess[0]) + 500 * abs(d.logg - guess[1]))
         state = synthesis.state_for(deck, linelist.relevant(self._lines, guess[0]), 1.0)
@@ -70,10 +66,9 @@ class Solver(Method):
         state.wave, state.spec = list(wave), list(flux.reshape(wave.shape))
         state.uncs = [np.full(len(w), 1 / snr) for w in wave]
         state.ipres, state.iptype = self._resolution, "gauss"
-        self._pysme = pysme
         bounds = np.array([[x.low for x in LABELS], [x.high for x in LABELS]])
         tied = {"vmic": _vmic, "vmac": _vmac}
-        with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder), _quiet():
+        with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder), quiet():
             state = solver.solve(state, list(NAMES), bounds=bounds, derived_param=tied)
         fit = state.fitresults
         return np.array(fit.values, dtype=float), np.array(fit.fit_uncertainties, dtype=float)
@@ -83,7 +78,7 @@ class Solver(Method):
         at = torch.tensor([[float(state[name]) for name in NAMES]])
         teff, logg, m_h, _ = self._grid.nearest(at)[0].double().tolist()
         star = atlas9.interpolate(self._decks, teff, logg, m_h)
-        new = synthesis._atmosphere(self._pysme, star)
+        new = synthesis.atmosphere_for(synthesis.load_pysme(), star)
         new.method, new.source = "routine", self._atmosphere
         return new
 
@@ -95,10 +90,3 @@ def _vmic(state: Any) -> float:
 
 def _vmac(state: Any) -> float:
     return float(vmac_relation(torch.tensor(float(state.teff)), torch.tensor(float(state.logg))))
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield

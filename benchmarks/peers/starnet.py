@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from benchmarks.peers.learning import one_cycle
 from benchmarks.peers.task import Answer, Method, Task, World
 from harpsstar.nn.zoo import scale_labels, unscale_labels
 
@@ -35,20 +36,16 @@ class StarNet(Method):
             nn.Linear(16 * n_pixels // 4, 256), nn.ReLU(), nn.Linear(256, 128), nn.ReLU(),
             nn.Linear(128, 4),
         )  # fmt: skip
-        steps = EPOCHS * N_STARS // BATCH
-        optimiser = torch.optim.Adam(self._net.parameters())
-        cycle = torch.optim.lr_scheduler.OneCycleLR(optimiser, 7e-4, steps)
-        for _ in range(steps):
+
+        def loss() -> Tensor:
             chosen = torch.randint(N_STARS, (BATCH,), generator=self._generator)
             share = torch.rand(BATCH, 1, generator=self._generator)
             snr = SNR[0] * (SNR[1] / SNR[0]) ** share
             with torch.autocast("cpu", dtype=torch.bfloat16):
                 answer = self._net(self._input(self._noisy(flux[chosen], snr)))
-            loss = (answer.float() - scale_labels(labels[chosen])).square().mean()
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            cycle.step()
+            return (answer.float() - scale_labels(labels[chosen])).square().mean()
+
+        one_cycle(self._net, 7e-4, EPOCHS * N_STARS // BATCH, loss)
         self._check = world.noise_free(N_CHECK, stream=5)
 
     def __call__(self, task: Task) -> Answer:

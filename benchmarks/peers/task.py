@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import time
+import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +23,7 @@ from harpsstar.synth.emulator import Emulator
 from harpsstar.train.samples import simulator_for
 from harpsstar.train.simulate import Simulator, Stars
 
+T = TypeVar("T")
 FloatArray = npt.NDArray[np.float64]
 #: Ranges of teff, logg, m_h and vsini of dwarfs like the Sun.
 NARROW = ((5000.0, 6500.0), (3.5, 5.0), (-1.0, 0.5), (0.0, 30.0))
@@ -55,11 +60,7 @@ class World:
         if not self.narrow:
             return simulator.draw(n)
         low, high = torch.tensor(NARROW).T
-        kept: list[Stars] = []
-        while sum(map(len, kept)) < n:
-            stars = simulator.draw(8 * n)
-            kept.append(stars[((stars.labels >= low) & (stars.labels <= high)).all(1)])
-        return Stars.joined(kept)[:n]
+        return simulator.draw_where(n, lambda at: ((at >= low) & (at <= high)).all(1), surplus=8)
 
     def noise_free(self, n: int, stream: int) -> tuple[Tensor, Tensor]:
         """Labels (n, 4) and normalised spectra (n, 32768), float32."""
@@ -100,13 +101,13 @@ class Task:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, index: Tensor) -> Task:
+    def __getitem__(self, index: Tensor | slice) -> Task:
         return Task(self.snr, self.labels[index], self.guess[index], self.flux[index])
 
 
-def make_task(world: World, snr: float, n: int) -> Task:
-    """The same stars at every SNR."""
-    labels, flux = world.noise_free(n, stream=0)
+def make_task(labels: Tensor, flux: Tensor, world: World, snr: float) -> Task:
+    """Add noise to spectra (n, 32768) of stars (n, 4), the same at every SNR."""
+    n = len(labels)
     generator = torch.Generator().manual_seed(int(1000 * snr))
     guess = labels + torch.tensor(FIRST_GUESS) * torch.randn(n, 4, generator=generator)
     flux = flux + torch.randn(flux.shape, generator=generator) / snr
@@ -142,8 +143,16 @@ class Method(ABC):
         """Measure all spectra of a task."""
 
 
-def timed(work: Callable[[], Answer]) -> tuple[Answer, float]:
-    """An answer, and the processor seconds that it took."""
+def timed(work: Callable[[], T]) -> tuple[T, float]:
+    """What some work gives, and the processor seconds that it took."""
     begin = time.process_time()
-    answer = work()
-    return answer, time.process_time() - begin
+    result = work()
+    return result, time.process_time() - begin
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep what a peer prints and warns of to itself."""
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

@@ -26,7 +26,7 @@ from harpsstar.evaluate.bound import (
     information,
     mean_absolute_error,
 )
-from harpsstar.infer.calibrate import Trial, trials
+from harpsstar.infer.calibrate import trials
 from harpsstar.infer.estimate import Estimator
 from harpsstar.labels import LABELS, NAMES, TEFF
 from harpsstar.nn.zoo import Model
@@ -186,7 +186,8 @@ def accuracy(
         sigmas.append(trial.sigma)
         wanted = max(0, min(len(trial.stars), n_bound - done))
         if wanted:
-            bounds.append(_bounds(simulator, trial, wanted, unknown))
+            ivar = trial.exposure.ivar[:wanted]
+            bounds.append(least_errors(simulator, trial.stars[:wanted], ivar, unknown))
         done += len(trial.stars)
         if progress is not None:
             progress(done, n)
@@ -265,25 +266,34 @@ def drawer(simulator: Simulator, low: float, high: float) -> Callable[[int], Sta
     """Draw stars of some temperatures, without touching how the others are distributed."""
 
     def draw(n: int) -> Stars:
-        kept: list[Stars] = []
-        while sum(map(len, kept)) < n:
-            stars = simulator.draw(4 * n)
-            teff = stars.labels[:, 0]
-            kept.append(stars[(teff >= low) & (teff <= high)])
-        return Stars.joined(kept)[:n]
+        return simulator.draw_where(n, lambda at: (at[:, 0] >= low) & (at[:, 0] <= high))
 
     whole = low <= TEFF.low and high >= TEFF.high
     return simulator.draw if whole else draw
 
 
-def _bounds(simulator: Simulator, trial: Trial, n: int, free: Nuisances) -> Tensor:
-    """Bounds on the mean absolute error of the first `n` stars of a trial, (n, 2, 4)."""
-    labels, vmic, vmac, alpha = trial.stars[:n].columns  # type: ignore[index]
+def least_errors(simulator: Simulator, stars: Stars, ivar: Tensor, free: Nuisances) -> Tensor:
+    """Bounds on the mean absolute error of each star, (n, 2, 4).
+
+    The first of the two is that of a Gaussian, the second of one that is cut at the ends of the
+    grid, where that is smaller.
+
+    Parameters
+    ----------
+    simulator : Simulator
+    stars : Stars
+        `n` of them.
+    ivar : Tensor
+        (n, 8, 4096)
+    free : Nuisances
+        What is not known.
+    """
+    labels, vmic, vmac, alpha = stars.columns
     fisher = information(
         simulator.emulator,
         canonical_wavelengths(),
         labels,
-        ivar=trial.exposure.ivar[:n],
+        ivar=ivar,
         vmic=vmic,
         vmac=vmac,
         alpha=alpha,

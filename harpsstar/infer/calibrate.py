@@ -33,6 +33,8 @@ class Stars(Protocol):
 
     def __len__(self) -> int: ...
 
+    def __getitem__(self, index: slice) -> Any: ...
+
 
 class Exposure(Protocol):
     """Their spectra."""

@@ -128,7 +128,7 @@ def draw_explanation(result: Explanation, n: int = 10) -> Figure:
     spectrum.set(ylim=(0, 1.15), ylabel="flux / continuum")
     low, high = float(result.wave.min()), float(result.wave.max())
     table = result.table[np.isfinite(result.table["wave_air"])]
-    for axis, label in zip(axes[1:], LABELS, strict=False):
+    for axis, label in zip(axes[1 : 1 + len(LABELS)], LABELS, strict=True):
         share, pull = (np.asarray(table[f"{kind}_{label.name}"]) for kind in ("share", "pull"))
         for sign, colour, what in ((1, BLUE, "raises it"), (-1, ORANGE, "lowers it")):
             mine = sign * pull > 0

@@ -74,7 +74,8 @@ def _line_list(pysme: SimpleNamespace, lines: LineArray) -> Any:
     return pysme.linelist.LineList(frame, lineformat="short", medium="air")
 
 
-def _atmosphere(pysme: SimpleNamespace, star: Deck | Atmosphere) -> Any:
+def atmosphere_for(pysme: SimpleNamespace, star: Deck | Atmosphere) -> Any:
+    """Give PySME a deck, or what was interpolated between decks."""
     if isinstance(star, Deck):
         atmosphere = pysme.krzfile.KrzFile(str(star.path))
     else:
@@ -90,7 +91,7 @@ def state_for(star: Deck | Atmosphere, lines: LineArray, vmic: float, alpha: flo
     """Return PySME's description of a star without rotation, ready but for its wavelengths."""
     pysme = load_pysme()
     state = pysme.sme.SME_Structure()
-    state.atmo = _atmosphere(pysme, star)
+    state.atmo = atmosphere_for(pysme, star)
     state.teff, state.logg, state.monh = star.teff, star.logg, star.m_h
     state.abund = pysme.abund.Abund(star.m_h, "asplund2009")
     for element in ALPHA_ELEMENTS if alpha else ():

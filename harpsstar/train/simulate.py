@@ -6,7 +6,7 @@ missing pixels, then the continuum fitted against a model whose labels are only 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -179,6 +179,23 @@ class Simulator:
     def draw(self, n: int) -> Stars:
         """Draw `n` stars from the priors."""
         return draw_stars(self.emulator, n, self.priors, self.generator)
+
+    def draw_where(self, n: int, wanted: Callable[[Tensor], Tensor], surplus: int = 4) -> Stars:
+        """Draw `n` stars of a kind, without touching how the others are distributed.
+
+        Parameters
+        ----------
+        n : int
+        wanted : callable
+            Labels (m, 4) to whether each star is of the kind, (m,).
+        surplus : int
+            Stars drawn at a time, in units of `n`.
+        """
+        kept: list[Stars] = []
+        while sum(map(len, kept)) < n:
+            stars = self.draw(surplus * n)
+            kept.append(stars[wanted(stars.labels)])
+        return Stars.joined(kept)[:n]
 
     @torch.no_grad()
     def spectra(self, stars: Stars, rv: Tensor | None = None) -> Tensor:

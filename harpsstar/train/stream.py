@@ -195,12 +195,7 @@ class OursStream:
     def _draw(self, simulator: Simulator, n: int) -> Stars:
         """Draw `n` stars of the recipe's temperatures."""
         low, high = self.recipe.data.teff
-        kept: list[Stars] = []
-        while sum(map(len, kept)) < n:
-            stars = simulator.draw(4 * n)
-            teff = stars.labels[:, 0]
-            kept.append(stars[(teff >= low) & (teff <= high)])
-        return Stars.joined(kept)[:n]
+        return simulator.draw_where(n, lambda at: (at[:, 0] >= low) & (at[:, 0] <= high))
 
 
 def stream_for(

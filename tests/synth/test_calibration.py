@@ -106,4 +106,10 @@ def test_a_strength_and_a_wavelength_that_were_changed_are_found(inputs_root):
     np.testing.assert_allclose(found["delta_log_gf"], [0.15, 0.0, -0.1], atol=0.03)
     # the velocity is fitted as well: with three lines only, what they share could be either
     moved = found["delta_wavelength"] - found["delta_wavelength"][0]
+    better = linelist.shifted(lines, found["delta_log_gf"], moved, found["delta_log_vdw"])
+    wrong, left = (
+        np.std(synthesis.synthesize(sun, these, vmic=vmic) - flux)
+        for these, vmic in ((lines, SUN["vmic"]), (better, done.vmic))
+    )
+    assert left < 0.2 * wrong
     np.testing.assert_allclose(moved, [0.0, 0.004, 0.0], atol=0.001)
