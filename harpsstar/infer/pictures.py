@@ -145,15 +145,11 @@ def draw_explanation(result: Explanation, n: int = 10) -> Figure:
 
 
 def _draw_attention(axis: Any, result: Explanation) -> None:
-    """Attention of each block over that of a pixel of no interest."""
-    shades = [str(grey) for grey in np.linspace(0.7, 0.0, len(result.attention))]
-    for number, (alpha, shade) in enumerate(zip(result.attention, shades, strict=True), start=1):
-        level = 1 / np.count_nonzero(alpha)
-        for row, wave in enumerate(result.wave):
-            label = f"block {number}" if row == 0 else None
-            axis.plot(wave, alpha[row] / level, color=shade, lw=0.6, label=label)
+    """The mean of the attention blocks, over that of a pixel of no interest."""
+    mean = result.attention.mean(0)
+    for wave, alpha in zip(result.wave, mean * np.count_nonzero(mean), strict=True):
+        axis.plot(wave, alpha, color=BLACK, lw=0.4)
     axis.set_ylabel("attention / mean")
-    axis.legend(loc="upper left", ncols=3, fontsize=9, framealpha=0.9)
 
 
 def _name_top(
