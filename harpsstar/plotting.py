@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harpsstar.errors import InputsMissingError, OutputError
-from harpsstar.io.results import replacing
+from harpsstar.io.results import make_folder, replacing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -62,7 +62,7 @@ def check_picture(path: str | Path) -> Path:
     return path
 
 
-def make_folder(path: str | Path) -> Path:
+def picture_folder(path: str | Path) -> Path:
     """Return a folder for pictures, made if need be, before any long work.
 
     Raises
@@ -72,14 +72,8 @@ def make_folder(path: str | Path) -> Path:
     InputsMissingError
         matplotlib is not installed.
     """
-    path = Path(path)
     _matplotlib()
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot be made ({error.strerror})", expected="a folder",
-                          path=path) from error  # fmt: skip
-    return path
+    return make_folder(path)
 
 
 class Stems:

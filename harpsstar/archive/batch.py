@@ -23,7 +23,7 @@ from harpsstar.archive.pictures import plot
 from harpsstar.archive.pool import Pool, make_pool
 from harpsstar.archive.worker import STEPS, Done, Input, ModelFacts, Settings
 from harpsstar.io.results import Row, provenance, replacing
-from harpsstar.plotting import Stems, make_folder
+from harpsstar.plotting import Stems, picture_folder
 
 _REFRESH = "refresh"
 #: Most worker processes that are started unasked: each takes some 0.7 GB of memory.
@@ -202,7 +202,7 @@ def predict_files(
     options = options or Options()
     path = None if output is None else check_output(Path(output), options)
     if options.plots is not None:
-        make_folder(options.plots)
+        picture_folder(options.plots)
     found = find(inputs)
     with closing(make_pool(options.workers(len(found)), options.scheduler)) as pool:
         # First, so that a model that is not there is told before a journal is made.

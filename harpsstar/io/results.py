@@ -280,6 +280,23 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def make_folder(path: str | Path) -> Path:
+    """Return a folder for outputs, made if need be, before any long work.
+
+    Raises
+    ------
+    OutputError
+        It cannot be made.
+    """
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot be made ({error.strerror})", expected="a folder",
+                          path=path) from error  # fmt: skip
+    return path
+
+
 def check_output(path: str | Path, *, overwrite: bool = True) -> Path:
     """Return ``path`` if a table can probably be written there, before any work is done.
 

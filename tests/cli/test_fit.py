@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from typer.testing import CliRunner
 
@@ -40,6 +42,20 @@ def test_wrong_options_are_refused_before_any_file_is_opened(arguments, told):
     assert result.exit_code == ExitCode.NOTHING_DONE
     assert told in result.stderr
     assert "no-such-file" not in result.stderr
+
+
+@pytest.mark.parametrize(("option", "package"), [
+    ("--plots", "matplotlib.figure"), ("--plots", "corner"), ("--samples", "arviz"),
+])
+def test_what_needs_a_missing_package_is_refused_before_any_file_is_opened(
+    option, package, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, package, None)
+    result = run("no-such-file.fits", option, tmp_path / "folder")
+    assert result.exit_code == ExitCode.NOTHING_DONE
+    assert "is not installed" in result.stderr
+    assert "no-such-file" not in result.stderr
+    assert not (tmp_path / "folder").exists()
 
 
 def test_an_unknown_sampler_is_refused():

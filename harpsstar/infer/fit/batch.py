@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harpsstar.errors import HarpsstarError, OutputError
+from harpsstar.errors import HarpsstarError
 from harpsstar.infer.fit.options import Options
-from harpsstar.io.results import Row, check_output, provenance, write_table
-from harpsstar.plotting import Stems, save
+from harpsstar.infer.fit.plots import load_corner
+from harpsstar.infer.fit.sampler import load_arviz
+from harpsstar.io.results import Row, check_output, make_folder, provenance, write_table
+from harpsstar.plotting import Stems, picture_folder, save
 
 if TYPE_CHECKING:
     from astropy.table import QTable
@@ -58,17 +60,18 @@ class Job:
         Raises
         ------
         OutputError
+            An output cannot be written.
+        InputsMissingError
+            A package is not installed that draws pictures or stores samples.
         """
         if self.output is not None:
             check_output(self.output, overwrite=self.overwrite)
-        for folder in (self.samples, self.plots):
-            if folder is None:
-                continue
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise OutputError(f"cannot be made ({error.strerror})", expected="a folder",
-                                  path=folder) from error  # fmt: skip
+        if self.samples is not None:
+            load_arviz()
+            make_folder(self.samples)
+        if self.plots is not None:
+            load_corner()
+            picture_folder(self.plots)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -34,13 +34,13 @@ def plot_spectrum(solution: Solution, index: int, title: str) -> Figure:
     )  # fmt: skip
 
 
-def plot_corner(solution: Solution, title: str) -> Figure:
-    """Every pair of free parameters.
+def load_corner() -> Any:
+    """Import corner when it is first needed.
 
     Raises
     ------
     InputsMissingError
-        corner or matplotlib is not installed.
+        corner is not installed.
     """
     try:
         import corner
@@ -49,6 +49,18 @@ def plot_corner(solution: Solution, title: str) -> Figure:
             "corner is not installed", expected="the optional packages of fit",
             hint='pip install "harpsstar[fit]"',
         ) from error  # fmt: skip
+    return corner
+
+
+def plot_corner(solution: Solution, title: str) -> Figure:
+    """Every pair of free parameters.
+
+    Raises
+    ------
+    InputsMissingError
+        corner or matplotlib is not installed.
+    """
+    corner = load_corner()
     values = solution.everything
     names = [name for name in values if name in solution.names]
     columns = np.stack([values[name].numpy() for name in names], axis=1)
