@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from harpsstar.cli._show import _console
+from harpsstar.cli._table import show_table
 from harpsstar.errors import ConfigError
 from harpsstar.labels import LABELS
 
@@ -83,7 +83,7 @@ def _show_accuracy(result: Accuracy) -> None:
             f"{label.bound:.3g}", f"{label.ratio:.2f}",
             f"{label.bound_inside:.3g}", f"{label.ratio_inside:.2f}",
         )  # fmt: skip
-    _console().print(table)
+    show_table(table)
 
 
 def show_calibration(result: Calibration) -> None:
@@ -99,7 +99,7 @@ def show_calibration(result: Calibration) -> None:
                 f"{100 * label.coverage_2:.1f}", f"{label.ence:.3f}", f"{label.sharpness:.3g}",
                 " ".join(f"{100 * bar:.0f}" for bar in label.pit),
             )  # fmt: skip
-    _console().print(table)
+    show_table(table)
 
 
 def show_robustness(result: Robustness) -> None:
@@ -110,7 +110,7 @@ def show_robustness(result: Robustness) -> None:
     for effect in result.effects:
         shares = " ".join(f"{100 * share:.0f}" for share in effect.coverage.values())
         table.add_row(effect.name, *(f"{x:+.2f}" for x in effect.bias.values()), shares)
-    _console().print(table)
+    show_table(table)
 
 
 def show_flags(result: FlagResult) -> None:
@@ -120,7 +120,7 @@ def show_flags(result: FlagResult) -> None:
     for kind in result.kinds:
         names = ", ".join(f"{name} {count}" for name, count in kind.flags.items())
         table.add_row(kind.kind, str(kind.n), f"{100 * kind.share:.1f}", names)
-    _console().print(table)
+    show_table(table)
 
 
 def show_stars(results: list[StarResult]) -> None:
@@ -135,9 +135,9 @@ def show_stars(results: list[StarResult]) -> None:
             cells.append(Text(" ".join(parts)))
         mark = {True: "green", False: "red", None: ""}[result.right]
         remark = result.message if result.status == "failed" else result.flag_text
-        table.add_row(Text(result.file), Text(result.star or "unknown"),
+        table.add_row(Text(result.file, overflow="fold"), Text(result.star or "unknown"),
                       Text(result.status, style=mark), Text(remark), *cells)  # fmt: skip
-    _console().print(table)
+    show_table(table)
 
 
 def show_emulator(result: EmulatorAccuracy) -> None:
@@ -160,7 +160,7 @@ def show_emulator(result: EmulatorAccuracy) -> None:
             name, str(axis.order), str(axis.n_left_out), f"{axis.flux_rms:.1e}",
             f"{axis.flux_rms_worst:.1e}", *_quantiles(axis.bias, axis.bias_90),
         )  # fmt: skip
-    _console().print(table)
+    show_table(table)
     if not result.comparisons:
         return
     table = Table("against PySME", "stars", "flux rms", "90 %", "worst", *biases,
@@ -171,7 +171,7 @@ def show_emulator(result: EmulatorAccuracy) -> None:
             f"{other.flux_rms_worst:.1e}",
             *_quantiles(other.bias, other.bias_90, other.bias_worst),
         )  # fmt: skip
-    _console().print(table)
+    show_table(table)
 
 
 def _quantiles(*biases: Mapping[str, float]) -> list[str]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from harpsstar.cli._show import _console
+from harpsstar.cli._table import show_table
 from harpsstar.labels import LABELS
 
 if TYPE_CHECKING:
@@ -27,4 +27,4 @@ def show_explanation(result: Explanation, n: int) -> None:
             cells += [str(line["name"]), f"{line[f'share_{label.name}']:.1%}",
                       f"{line[f'pull_{label.name}']:+.2f} σ"]  # fmt: skip
         table.add_row(*map(Text, cells))
-    _console().print(table)
+    show_table(table)

@@ -17,6 +17,7 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 from rich.text import Text
 
+from harpsstar.cli._table import show_table
 from harpsstar.cli.exit import ExitCode
 from harpsstar.labels import LABELS, NUISANCES
 
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
 _FORM = {"teff": ".1f", "logg": ".3f", "m_h": "+.3f", "vsini": ".2f", "rv": ".4f", "vmic": ".2f",
          "vmac": ".2f", "alpha": ".2f"}  # fmt: skip
 _STYLE = {"ok": "green", "flagged": "yellow", "failed": "red"}
-#: Wide enough for every column where no terminal sets the width.
-_UNLIMITED = 400
 
 
 def inputs_of(files: Iterable[str]) -> list[tuple[Path, HarpsstarError | None]]:
@@ -78,8 +77,7 @@ class Progress:
 def end(outcome: Outcome, *, quiet: bool) -> None:
     """Show what became of the files, and end with the exit code that says so."""
     if outcome.output is None and outcome.rows:
-        width = None if sys.stdout.isatty() else _UNLIMITED
-        Console(highlight=False, width=width).print(_table(outcome.table))
+        show_table(_table(outcome.table))
     failed = outcome.count("failed")
     if not quiet or failed or outcome.interrupted:
         counts = ", ".join(f"{outcome.count(status)} {status}" for status in _STYLE)
@@ -106,8 +104,9 @@ def _table(results: Any) -> Table:
         remark = "; ".join(text for text in (row["flag_text"], row["message"]) if text)
         cells = [_cell(row, label.name) for label in labels]
         status = Text(str(row["status"]), style=_STYLE[str(row["status"])])
-        table.add_row(Text(str(row["file"])), *cells, f"{float(row['chi2_red']):.2f}", status,
-                      Text(remark))  # fmt: skip
+        table.add_row(Text(str(row["file"]), overflow="fold"), *cells,
+                      f"{float(row['chi2_red']):.2f}", status,
+                      Text(remark, overflow="fold"))  # fmt: skip
     return table
 
 
@@ -143,4 +142,4 @@ def show_quality(result: FitQuality) -> None:
                  f"{100 * it.coverage_1:.1f}", f"{100 * it.coverage_2:.1f}"]  # fmt: skip
         cells += [f"{it.uniform:.3f}", f"{100 * it.agreement:.0f}"] if calibrated else []
         table.add_row(*cells)
-    Console(highlight=False, width=None if sys.stdout.isatty() else _UNLIMITED).print(table)
+    show_table(table)

@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from harpsstar.cli._show import _console
+from harpsstar.cli._table import console, show_table
 
 if TYPE_CHECKING:
     from harpsstar.evaluate.lines import Check, Summary
@@ -16,17 +16,16 @@ if TYPE_CHECKING:
 
 def show_line_summary(summary: Summary) -> None:
     """Show how many lines there are, by source and by species."""
-    console = _console()
     for title, counts in (("source", summary.by_source), ("species", summary.by_species)):
         table = Table(title, "lines", "calibrated")
         for name, (number, moved) in counts.items():
             table.add_row(Text(name), str(number), str(moved))
-        console.print(table)
+        show_table(table)
     digest = (
         f"SHA-256 {summary.digest}" if summary.digest
         else "the others are not at hand: `harpsstar synth inputs` fetches them"
     )  # fmt: skip
-    console.print(
+    console().print(
         Text(f"{summary.n} lines, {summary.n_calibrated} of them calibrated on the Sun; {digest}")
     )
 
@@ -62,4 +61,4 @@ def show_check(result: Check, rows: int) -> None:
             f"{100 * stretch.residual:+.1f}", f"{stretch.width:+.1f} ± {stretch.width_err:.1f}",
             *map(Text, cells),
         )  # fmt: skip
-    _console().print(table)
+    show_table(table)

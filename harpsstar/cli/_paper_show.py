@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from harpsstar.cli._evaluate import show_json
-from harpsstar.cli._show import _console
+from harpsstar.cli._table import show_table
 from harpsstar.errors import OutputError
 from harpsstar.labels import LABELS
 
@@ -79,7 +80,7 @@ def show_table2(rows: list[Table2Row]) -> None:
             f"{row.snr:g}", row.covariance or "–", row.paper or "–", row.model or "–", *cells,
             seen, _number(row.hours),
         )  # fmt: skip
-    _console().print(table)
+    show_table(table)
 
 
 def _caption(rows: list[Table2Row]) -> str:
@@ -109,7 +110,7 @@ def show_table3(rows: list[Table3Row]) -> None:
                 row.model if i == 0 else "", f"{i + 1} σ", *shares, _number(100 * row.paper[i]),
                 f"{gauss:.1f}",
             )  # fmt: skip
-    _console().print(table)
+    show_table(table)
 
 
 def show_table4(rows: list[Table4Row]) -> None:
@@ -124,8 +125,8 @@ def show_table4(rows: list[Table4Row]) -> None:
             ours = f"{_number(cell.value)} ± {_number(cell.sigma)} ({cell.pull:+.1f})"
             paper = f"{_number(cell.paper)} ± {_number(cell.paper_sigma)}"
             cells.append(f"{ours} | {paper}" if math.isfinite(cell.paper) else ours)
-        table.add_row(escape(row.file), row.model, row.preset, *cells)
-    _console().print(table)
+        table.add_row(Text(row.file, overflow="fold"), row.model, row.preset, *cells)
+    show_table(table)
 
 
 def show_bins(bins: list[Bin]) -> None:
@@ -136,7 +137,7 @@ def show_bins(bins: list[Bin]) -> None:
             one.label, f"{one.low:g}", f"{one.high:g}", str(one.n), _number(one.bias),
             _number(one.scatter), _number(one.sigma),
         )  # fmt: skip
-    _console().print(table)
+    show_table(table)
 
 
 def show_shares(shares: list[LineShare]) -> None:
@@ -150,7 +151,7 @@ def show_shares(shares: list[LineShare]) -> None:
             str(one.block), f"{100 * one.attention:.2f}", f"{100 * one.pixels:.2f}",
             f"{one.ratio:.2f}",
         )  # fmt: skip
-    _console().print(table)
+    show_table(table)
 
 
 def show_orders(rows: list[Order]) -> None:
@@ -161,7 +162,7 @@ def show_orders(rows: list[Order]) -> None:
             str(row.order), f"{row.low:.1f}", f"{row.high:.1f}", f"{row.lowest:.3f}",
             f"{row.mean:.3f}",
         )  # fmt: skip
-    _console().print(table)
+    show_table(table)
 
 
 def _number(value: float) -> str:

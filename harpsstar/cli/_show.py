@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from harpsstar.cli._table import show_table
 from harpsstar.labels import LABELS
 
 if TYPE_CHECKING:
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 _FORM = {"teff": (".0f", ".0f"), "logg": (".2f", ".2f"), "m_h": ("+.2f", ".2f"),
          "vsini": (".1f", ".1f"), "rv": (".2f", ".2f"), "snr": (".0f", "")}
 _STYLE = {"ok": "green", "flagged": "yellow", "failed": "red"}
-#: Wide enough for every column where no terminal sets the width.
-_UNLIMITED = 400
 
 
 def sentence(row: Row) -> str:
@@ -57,7 +55,7 @@ def _with_error(name: str, value: float, error: float) -> str:
 def show_outcome(outcome: Outcome, *, quiet: bool, table: bool = True) -> None:
     """Show the rows of a run, unless they were written to a file, and how many failed."""
     if table and outcome.rows:
-        _console().print(_rows_table(outcome.rows))
+        show_table(_rows_table(outcome.rows))
     failed = outcome.count("failed")
     if quiet and not failed and not outcome.interrupted:
         return
@@ -94,7 +92,8 @@ def _rows_table(rows: tuple[Row, ...]) -> Table:
         remark = "; ".join(text for text in (row.flag_text, row.message) if text)
         values = (_value(row, name) for name in ("snr", "rv", *units))
         status = Text(row.status, style=_STYLE[row.status])
-        table.add_row(Text(row.file), Text(row.target), *values, status, Text(remark))
+        table.add_row(Text(row.file, overflow="fold"), Text(row.target), *values, status,
+                      Text(remark, overflow="fold"))  # fmt: skip
     return table
 
 
@@ -116,7 +115,7 @@ def show_stars(stars: Sequence[Star]) -> None:
             _with_error("rv", star.rv, star.rv_err),
             ", ".join(f"{number} {what}" for what, number in left_out.items() if number),
         )
-    _console().print(table)
+    show_table(table)
 
 
 def show_description(description: Description) -> None:
@@ -127,7 +126,7 @@ def show_description(description: Description) -> None:
     for note in description.notes:
         table.add_row("note", Text(note))
     table.add_row("usable", Text(f"no: {description.problem}" if description.problem else "yes"))
-    _console().print(table)
+    show_table(table)
 
 
 def show_system() -> None:
@@ -145,7 +144,7 @@ def show_models(cards: Mapping[str, Mapping[str, Any]]) -> None:
     table = Table("name", "description")
     for name, card in cards.items():
         table.add_row(Text(name), Text(str(card.get("description", ""))))
-    _console().print(table)
+    show_table(table)
 
 
 def show_inputs(records: Sequence[Record], folder: Path) -> None:
@@ -164,12 +163,8 @@ def show_inputs(records: Sequence[Record], folder: Path) -> None:
         first = files[0]
         cells = (name, count, digest, first.origin, first.licence, first.citation)
         table.add_row(*(Text(cell, overflow="fold") for cell in cells))
-    _console().print(table)
+    show_table(table)
     print(f"in {folder}: {sum(record.present for record in records)} of {len(records)} files")
-
-
-def _console() -> Console:
-    return Console(highlight=False, width=None if sys.stdout.isatty() else _UNLIMITED)
 
 
 def show_plan(plan: Sequence[tuple[Candidate, str]]) -> None:
