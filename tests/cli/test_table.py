@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 from rich.table import Table
@@ -14,6 +14,7 @@ from harpsstar.cli import _table
 words = st.text(st.characters(categories=["L", "Nd"]), min_size=1, max_size=30)
 
 
+@settings(deadline=None)
 @given(
     rows=st.lists(st.tuples(words, words, words), min_size=1, max_size=4),
     width=st.integers(20, 200),

@@ -127,7 +127,12 @@ def test_a_loaded_model_answers_as_it_did(model, tmp_path):
         m.network(flux, flux, ivar) for m in (model, zoo.load(tmp_path / "a.safetensors"))
     )
     torch.testing.assert_close(after.mean, before.mean, rtol=0, atol=2e-3)
-    torch.testing.assert_close(after.covariance, before.covariance, rtol=2e-2, atol=0)
+    # An element beside the diagonal can be nearly 0; the errors that it belongs to are not.
+    sigma = before.covariance.diagonal(dim1=1, dim2=2).sqrt()
+    scale = sigma[:, :, None] * sigma[:, None, :]
+    torch.testing.assert_close(
+        after.covariance / scale, before.covariance / scale, rtol=0, atol=2e-2
+    )
 
 
 def test_rounded_once_a_file_keeps_a_model_exactly(model, tmp_path):
@@ -155,26 +160,33 @@ def test_mixed_precision_gives_nearly_the_same_gaussian_in_float32(network):
 
 
 def test_overfits_eight_spectra(network):
-    labels, flux, ivar = stars(8)
-    steps = 300
+    """The likelihood of so few can give one up, with a large error: squares first."""
+    labels, *seen = stars(8)
+    one_cycle(network, *seen, lambda answer: (answer.mean - labels).square().mean(), 5e-3)
+    for _ in range(6):  # one is mostly enough; how the processor rounds decides
+        answer = one_cycle(
+            network, *seen, lambda answer: answer.negative_log_likelihood(labels).mean(), 1e-3
+        )
+        error = (answer.mean - labels).abs().max()
+        sigma = answer.covariance.diagonal(dim1=1, dim2=2).sqrt().max()
+        if error < 0.05 and sigma < 0.1:
+            break
+    assert error < 0.05
+    assert sigma < 0.1
+
+
+def one_cycle(network, flux, ivar, loss_of, rate, steps=150):
+    """Answer of a network after a cycle of the learning rate on the same spectra."""
+    network.train()
     optimiser = torch.optim.Adam(network.parameters())
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 5e-3, total_steps=steps)
-    for step in range(steps):
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps)
+    for _ in range(steps):
         optimiser.zero_grad()
-        answer = network(flux, flux, ivar)
-        # The likelihood of so few can give one spectrum up, with a large error: squares first.
-        if step < steps // 2:
-            loss = (answer.mean - labels).square().mean()
-        else:
-            loss = answer.negative_log_likelihood(labels).mean()
-        loss.backward()
+        loss_of(network(flux, flux, ivar)).backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
         schedule.step()
-    network.eval()
-    answer = network(flux, flux, ivar)
-    assert (answer.mean - labels).abs().max() < 0.05
-    assert answer.covariance.diagonal(dim1=1, dim2=2).sqrt().max() < 0.1
+    return network.eval()(flux, flux, ivar)
 
 
 @pytest.mark.parametrize("junk", [0.0, -1e6, math.nan, math.inf])
