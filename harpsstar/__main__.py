@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 
@@ -12,7 +13,11 @@ def main() -> None:
     except KeyboardInterrupt:
         print("harpsstar: interrupted, nothing was written", file=sys.stderr)
         sys.exit(130)
-    run()
+    try:
+        run()
+    finally:
+        # How it went is decided. What is left, taking leave of workers, is not to be interrupted.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 _SPECUTILS = "specutils"
-_READERS = "harpsstar.io"
+_READERS = "harpsstar.io.containers"
 
 
 class _AfterImport(Loader):

@@ -32,6 +32,17 @@ def test_importing_takes_nothing_heavy_and_less_than_a_second():
     assert seconds < 1.0
 
 
+@pytest.mark.parametrize(("module", "left_out"), [
+    ("harpsstar.archive.batch", ("torch", "specutils", "scipy", "pandas", "matplotlib")),
+    ("harpsstar.infer.predict", ("specutils", "pandas", "matplotlib")),
+])
+def test_a_night_of_data_does_not_wait_for_what_it_does_not_need(module, left_out):
+    loaded = python(
+        f"import sys, {module}; print([m for m in {left_out!r} if m in sys.modules])"
+    )
+    assert loaded.strip() == "[]"
+
+
 def test_importing_opens_no_file_but_python_modules_and_no_connection():
     opened = python(
         "import sys\n"

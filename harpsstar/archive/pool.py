@@ -6,19 +6,23 @@ All three give futures of :mod:`concurrent.futures`, so that the engine is the s
 from __future__ import annotations
 
 import multiprocessing
+import multiprocessing.forkserver
+import multiprocessing.resource_tracker
 import os
 import signal
 import threading
-from collections.abc import Callable
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
 from harpsstar.errors import ConfigError, HarpsstarError
 
 #: What workers import: once, in the process that they are forked from.
-_PRELOAD = ["harpsstar.io", "harpsstar.archive.worker", "harpsstar.infer.predict"]
+_PRELOAD = ["harpsstar.io.products", "harpsstar.archive.worker", "harpsstar.infer.predict"]
+#: How many threads the libraries under numpy and torch use, read when they are loaded.
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 #: Windows knows one way to end a process.
 _KILL = getattr(signal, "SIGKILL", signal.SIGTERM)
 
@@ -84,6 +88,7 @@ class Processes:
         if "forkserver" in multiprocessing.get_all_start_methods():
             self._context: Any = multiprocessing.get_context("forkserver")
             self._context.set_forkserver_preload(_PRELOAD)
+            _start_forkserver()
         else:
             self._context = multiprocessing.get_context("spawn")
         self._lanes: list[_Lane] = []
@@ -103,7 +108,7 @@ class Processes:
                 lane.kill()
 
     def close(self) -> None:
-        """Kill every worker: whatever is worth keeping is in the journal."""
+        """Stop every worker, in the middle of its work if need be: the journal has the rest."""
         for lane in self._lanes:
             lane.kill()
         self._lanes.clear()
@@ -131,17 +136,57 @@ class _Lane:
         self._executor = ProcessPoolExecutor(
             1, mp_context=self._context, initializer=_begin
         )
-        self._pid = self._executor.submit(os.getpid)
+        self._pid = None
+        with _one_thread_each():
+            self._pid = self._executor.submit(os.getpid)
         self.last = self._executor.submit(function, *arguments)
         return self.last
 
     def kill(self) -> None:
-        if self._executor is None or self._pid is None:
+        if self._executor is None:
             return
+        if self._pid is None:
+            _kill_forkserver()  # Ctrl-C, while the worker was asked for
+        elif not self.idle:
+            with suppress(Exception):
+                os.kill(self._pid.result(timeout=10.0), _KILL)
+            # The executor prints a traceback if it is told to stop before it has seen the death.
+            wait([self.last] if self.last else [], timeout=1.0)
         self._executor.shutdown(wait=False, cancel_futures=True)
-        with suppress(Exception):
-            os.kill(self._pid.result(timeout=10.0), _KILL)
         self._executor = self._pid = None
+
+
+def _start_forkserver() -> None:
+    """Begin the imports of the process that workers are forked from: they take seconds."""
+    # Ctrl-C is for the main process. (The tracker, which comes first, unblocks what is blocked.)
+    multiprocessing.resource_tracker.ensure_running()
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        with _one_thread_each():
+            multiprocessing.forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def _kill_forkserver() -> None:
+    """Kill it before it forks a worker that nobody waits for; the next worker starts another."""
+    server = getattr(multiprocessing.forkserver, "_forkserver", None)
+    if pid := getattr(server, "_forkserver_pid", None):
+        with suppress(OSError):
+            os.kill(pid, _KILL)
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Start processes whose linear algebra does not compete: there is a worker for every core."""
+    before = {name: os.environ.get(name) for name in _THREADS}
+    os.environ.update({name: "1" for name, value in before.items() if value is None})
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
 
 
 def _begin() -> None:

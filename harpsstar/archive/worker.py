@@ -136,7 +136,7 @@ class _Read:
 
 def _read(settings: Settings, bank: Bank, item: Input) -> _Read:
     from harpsstar.infer.prepare import failed_row, prepare, quietly
-    from harpsstar.io import read
+    from harpsstar.io.products import read_arrays
 
     clock = time.perf_counter
     begin = clock()
@@ -147,7 +147,7 @@ def _read(settings: Settings, bank: Bank, item: Input) -> _Read:
             done = replace(done, digest=_digest(item.name))
             if done.digest and done.digest == item.digest:
                 return _Read(done)
-            spectrum = read(item.name, blaze_dir=settings.blaze_dir)
+            spectrum = read_arrays(item.name, blaze_dir=settings.blaze_dir)
             done = replace(done, reading=clock() - begin)
             prepared = prepare(spectrum, bank, file=item.name)
             return _Read(replace(done, preparing=clock() - begin - done.reading), prepared)

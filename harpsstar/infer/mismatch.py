@@ -18,14 +18,14 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from harpsstar._tensors import write_tensors
-from harpsstar.io import read
+from harpsstar.io.products import read_arrays
 from harpsstar.spectra import continuum
 from harpsstar.spectra.frame import (
     N_PIXELS,
     ROWS,
     Canonical,
     canonical_wavelengths,
-    pixels_from,
+    pixels_of,
     to_canonical,
 )
 from harpsstar.spectra.noise import MAD_TO_SIGMA
@@ -215,10 +215,10 @@ def learn_from_file(spectrum: Path, output: Path) -> float:
         Median absolute residual of the Sun at its own labels, in units of the continuum.
     """
     emulator = Emulator.load()
-    read_spectrum = read(spectrum)
-    pixels = pixels_from(read_spectrum)
+    sun = read_arrays(spectrum)
+    pixels = pixels_of(sun.wave, sun.flux, sun.sigma, sun.mask, sun.observation.file)
     canonical = to_canonical(pixels, measure_velocity(pixels, emulator).rv)
-    resolution = read_spectrum.meta["observation"].resolution
+    resolution = sun.observation.resolution
     pattern, error = _learn(canonical, emulator, resolution, SUN_LABELS, SUN_VMIC, SUN_VMAC)
     save_mismatch(pattern, output, replace(error, source=Path(spectrum).name))
     return error.level

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from specutils import Spectrum, SpectrumCollection
 
 from harpsstar.errors import CoverageError, ModelError
 from harpsstar.infer import quality
@@ -334,7 +333,7 @@ def predict(
     ModelError
         The model cannot be used.
     """
-    single = isinstance(sources, str | Path | Spectrum | SpectrumCollection)
+    single = isinstance(sources, str | Path) or hasattr(sources, "flux")
     many: Iterable[Source] = [sources] if single else sources  # type: ignore[list-item,assignment]
     rows = list(predict_rows(many, model=model, blaze_dir=blaze_dir))
     return to_table(rows, provenance("harpsstar.predict", predictor(model or "default").model.card))

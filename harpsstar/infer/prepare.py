@@ -8,18 +8,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-from specutils import Spectrum, SpectrumCollection
 
 from harpsstar.errors import HarpsstarError
-from harpsstar.io import Observation, read
+from harpsstar.io import Observation
+from harpsstar.io.build import Reading
+from harpsstar.io.products import read_arrays
 from harpsstar.io.results import Row
-from harpsstar.spectra.frame import Canonical, Pixels, pixels_from, to_canonical
+from harpsstar.spectra.frame import Canonical, Pixels, pixels_from, pixels_of, to_canonical
 from harpsstar.spectra.velocity import Bank, Velocity, measure_velocity
 
-Source: TypeAlias = str | Path | Spectrum | SpectrumCollection
+if TYPE_CHECKING:
+    from specutils import Spectrum, SpectrumCollection
+
+#: What can be measured; a :class:`~harpsstar.io.build.Reading` needs no specutils.
+Source: TypeAlias = "str | Path | Reading | Spectrum | SpectrumCollection"
 
 _UNKNOWN = Observation(
     file="", target="", instrument="", product="", bjd=np.nan, berv=np.nan, snr=np.nan,
@@ -56,7 +61,7 @@ def prepare(
 
     Parameters
     ----------
-    source : path, Spectrum or SpectrumCollection
+    source : path, Reading, Spectrum or SpectrumCollection
         Air wavelengths in the barycentric frame, as :func:`harpsstar.read` returns it.
     bank : Bank
         From :func:`harpsstar.spectra.velocity.bank_of`.
@@ -70,11 +75,16 @@ def prepare(
     HarpsstarError
         When it cannot be read or does not cover the wavelengths that are analysed.
     """
-    named = isinstance(source, str | Path)
-    spectrum = read(source, blaze_dir=blaze_dir) if named else source
-    seen = observation_of(spectrum)
-    name = file or (str(source) if named else seen.file)
-    return prepared_from(pixels_from(spectrum), bank, seen, name)
+    if isinstance(source, str | Path):
+        file = file or str(source)
+        source = read_arrays(source, blaze_dir=blaze_dir)
+    if isinstance(source, Reading):
+        seen = source.observation
+        pixels = pixels_of(source.wave, source.flux, source.sigma, source.mask, seen.file)
+    else:
+        seen = observation_of(source)
+        pixels = pixels_from(source)
+    return prepared_from(pixels, bank, seen, file or seen.file)
 
 
 def prepared_from(

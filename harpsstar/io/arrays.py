@@ -10,7 +10,8 @@ from astropy import units as u
 from specutils import Spectrum, SpectrumCollection
 
 from harpsstar.errors import ConfigError
-from harpsstar.io.build import collection, measured_snr, spectrum
+from harpsstar.io.build import measured_snr, reading
+from harpsstar.io.containers import container
 from harpsstar.io.observation import Observation
 from harpsstar.io.s2d import air
 from harpsstar.spectra.noise import ivar_from_flux
@@ -92,8 +93,7 @@ def from_arrays(
         snr=measured_snr(values, level, error, bad | ~np.isfinite(level)), snr_orders=(),
         rv_header=np.nan, rv_header_err=np.nan, blaze="none", resolution=resolution,
     )  # fmt: skip
-    make: Any = collection if level.ndim == 2 else spectrum
-    return make(values, level, error, bad, {}, seen)
+    return container(reading(values, level, error, bad, {}, seen))
 
 
 def _angstrom(wave: npt.ArrayLike | u.Quantity) -> npt.NDArray[np.float64]:

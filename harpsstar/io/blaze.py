@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.polynomial import legendre
 
 from harpsstar.errors import ReadError
@@ -123,28 +124,28 @@ def estimate_blaze(density: Array, usable: Mask, wave: Array) -> Array:
     ndarray (n_orders, n_pixels)
         Positive, 1 at each order's maximum.
     """
-    n_orders, n_pixels = density.shape
+    n_pixels = density.shape[1]
     envelope = _log_envelope(density, usable)
     centres = (np.arange(envelope.shape[1]) + 0.5) / envelope.shape[1] * 2 - 1
     x = np.linspace(-1, 1, n_pixels)
-    log_blaze = np.zeros(density.shape)
-    for row in range(n_orders):
-        near = envelope[_nearby(row)]
-        finite = np.isfinite(near).any(axis=0)
-        if finite.sum() > _DEGREE + 1:
-            shape = np.nanmedian(near[:, finite], axis=0)
-            log_blaze[row] = legendre.legval(x, _upper_fit(centres[finite], shape))
+    coefficients = _upper_fits(centres, _medians(envelope))
+    log_blaze = coefficients @ legendre.legvander(x, _DEGREE).T
     tilts = _tilts(density / np.exp(log_blaze), usable, wave)
-    for row in range(n_orders):
-        near = tilts[_nearby(row)]
-        if np.isfinite(near).any():
-            log_blaze[row] += np.nanmedian(near) * x
+    log_blaze += np.nan_to_num(_medians(tilts[:, None])) * x
     blaze: Array = np.exp(np.clip(log_blaze - log_blaze.max(axis=1, keepdims=True), -7.0, 0.0))
     return blaze
 
 
-def _nearby(row: int) -> slice:
-    return slice(max(0, row - _NEIGHBOURS), row + _NEIGHBOURS + 1)
+def _medians(values: Array) -> Array:
+    """Median of each order and its neighbours, nan where none of them is known; shape kept."""
+    padding = ((_NEIGHBOURS, _NEIGHBOURS), (0, 0))
+    padded = np.pad(values, padding, constant_values=np.nan)
+    near = np.sort(sliding_window_view(padded, 2 * _NEIGHBOURS + 1, axis=0), axis=-1)  # nan last
+    known = np.isfinite(near).sum(axis=-1, keepdims=True)
+    middle = [np.take_along_axis(near, np.maximum(i, 0), axis=-1)
+              for i in ((known - 1) // 2, known // 2)]  # fmt: skip
+    median: Array = np.where(known > 0, (middle[0] + middle[1]) / 2, np.nan)[..., 0]
+    return median
 
 
 def _tilts(density: Array, usable: Mask, wave: Array) -> Array:
@@ -186,15 +187,38 @@ def _log_envelope(density: Array, usable: Mask) -> Array:
     return log
 
 
-def _upper_fit(x: Array, y: Array) -> Array:
-    """Legendre coefficients of a smooth curve that ignores dips (lines)."""
-    keep = np.ones(x.size, dtype=bool)
-    coefficients = legendre.legfit(x, y, _DEGREE)
-    for _ in range(3):
-        residual = y - legendre.legval(x, coefficients)
-        scatter = 1.4826 * np.median(np.abs(residual[keep]))
-        keep = residual > -2.0 * scatter - 1e-6
-        if keep.sum() <= _DEGREE + 1:
-            break
-        coefficients = legendre.legfit(x[keep], y[keep], _DEGREE)
-    return np.asarray(coefficients, dtype=float)
+def _upper_fits(x: Array, rows: Array) -> Array:
+    """Legendre coefficients of smooth curves that ignore dips (lines).
+
+    Parameters
+    ----------
+    x : ndarray (n,)
+        From -1 to 1.
+    rows : ndarray (n_orders, n)
+        Values, nan where unknown.
+
+    Returns
+    -------
+    ndarray (n_orders, degree + 1)
+        Zero where too little is known.
+    """
+    basis = legendre.legvander(x, _DEGREE)
+    products = basis[:, :, None] * basis[:, None, :]
+    known = np.isfinite(rows)
+    known &= known.sum(axis=1, keepdims=True) > _DEGREE + 1
+    y = np.where(known, rows, 0.0)
+    keep, coefficients = known, np.zeros((len(rows), _DEGREE + 1))
+    fit = known.any(axis=1)
+    for _ in range(4):
+        normal = np.tensordot(keep[fit].astype(float), products, 1)
+        right = (keep[fit] * y[fit]) @ basis
+        coefficients[fit] = np.linalg.solve(normal, right[..., None])[..., 0]
+        residual = y - coefficients @ basis.T
+        size = np.where(keep, np.abs(residual), np.nan)
+        size[~keep.any(axis=1)] = 0.0
+        scatter = 1.4826 * np.nanmedian(size, axis=1, keepdims=True)
+        chosen = known & (residual > -2.0 * scatter - 1e-6)
+        # an order with too little left keeps the fit that it has
+        fit &= chosen.sum(axis=1) > _DEGREE + 1
+        keep = chosen
+    return coefficients

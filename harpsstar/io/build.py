@@ -1,21 +1,19 @@
-"""Arrays with a meaning become specutils containers."""
+"""What all readers share: the arrays of a spectrum, checked, and facts about them."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from astropy import units as u
-from astropy.nddata import StdDevUncertainty
-from specutils import Spectrum, SpectrumCollection
 
 from harpsstar.errors import ReadError
 from harpsstar.io.observation import Observation
 from harpsstar.spectra.noise import plateaus
 
-__all__ = ["SPEED_OF_LIGHT", "barycentric_factor", "collection", "measured_snr",
-           "note_clipped", "note_dark", "spectrum"]
+__all__ = ["SPEED_OF_LIGHT", "Reading", "barycentric_factor", "measured_snr", "note_clipped",
+           "note_dark", "reading"]
 
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -25,6 +23,34 @@ SPEED_OF_LIGHT = 299792.458
 _WINDOW = (5025.0, 5393.0)
 #: Recorded pixels with one value that are no coincidence, even where counts are small and whole.
 _PLATEAU = 16
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A spectrum as its reader leaves it: the contract of :func:`harpsstar.read`, in bare arrays.
+
+    Attributes
+    ----------
+    wave : ndarray (n_orders, n_pixels) or (n_pixels,)
+        Air wavelength in the barycentric frame, Å.
+    flux : ndarray, same shape
+        Electrons per Å without the blaze, for orders, or relative flux, for one dimension.
+    sigma : ndarray, same shape
+        Standard deviation of ``flux``.
+    mask : ndarray of bool, same shape
+        True for a bad pixel.
+    header : Header
+        The whole primary header.
+    observation : Observation
+        What it says.
+    """
+
+    wave: Array
+    flux: Array
+    sigma: Array
+    mask: Mask
+    header: Any
+    observation: Observation
 
 
 def barycentric_factor(berv: float) -> float:
@@ -69,60 +95,21 @@ def note_clipped(recorded: Array, mask: Mask, notes: list[str]) -> Mask:
     return clipped
 
 
-def collection(
+def reading(
     wave: Array,
     flux: Array,
     sigma: Array,
     mask: Mask,
     header: Any,
     observation: Observation,
-) -> SpectrumCollection:
-    """Orders as a collection: electrons per Å over barycentric air Å, all (n_orders, n_pixels).
+) -> Reading:
+    """Make a :class:`Reading`; what is not finite or has no error is masked too.
 
     Raises
     ------
     ReadError
         No usable pixel at all.
     """
-    mask = _complete(wave, flux, sigma, mask, observation)
-    unit = u.electron / u.AA
-    return SpectrumCollection(
-        flux=u.Quantity(flux, unit, copy=False),
-        spectral_axis=u.Quantity(wave, u.AA, copy=False),
-        uncertainty=StdDevUncertainty(sigma, unit=unit, copy=False),
-        mask=mask,
-        meta={"header": header, "observation": observation},
-    )
-
-
-def spectrum(
-    wave: Array,
-    flux: Array,
-    sigma: Array,
-    mask: Mask,
-    header: Any,
-    observation: Observation,
-) -> Spectrum:
-    """One-dimensional spectrum in relative flux over barycentric air Å, all (n_pixels,).
-
-    Raises
-    ------
-    ReadError
-        No usable pixel at all.
-    """
-    mask = _complete(wave, flux, sigma, mask, observation)
-    return Spectrum(
-        flux=u.Quantity(flux, u.dimensionless_unscaled, copy=False),
-        spectral_axis=u.Quantity(wave, u.AA, copy=False),
-        uncertainty=StdDevUncertainty(sigma, unit=u.dimensionless_unscaled, copy=False),
-        mask=mask,
-        meta={"header": header, "observation": observation},
-    )
-
-
-def _complete(
-    wave: Array, flux: Array, sigma: Array, mask: Mask, observation: Observation
-) -> Mask:
     mask = mask | ~np.isfinite(wave) | ~np.isfinite(flux) | ~np.isfinite(sigma) | (sigma <= 0)
     if mask.all():
         raise ReadError(
@@ -131,4 +118,4 @@ def _complete(
             hint="leave this file out",
             path=observation.file or None,
         )
-    return mask
+    return Reading(wave, flux, sigma, mask, header, observation)

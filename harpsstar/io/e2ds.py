@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from astropy.io import fits
 from numpy.polynomial import polynomial
-from specutils import SpectrumCollection
 
 from harpsstar.errors import ReadError
 from harpsstar.instruments import Instrument, from_header
@@ -16,11 +15,12 @@ from harpsstar.io.blaze import FLOOR, estimate_blaze, find_blaze
 from harpsstar.io.build import (
     Array,
     Mask,
+    Reading,
     barycentric_factor,
-    collection,
     measured_snr,
     note_clipped,
     note_dark,
+    reading,
 )
 from harpsstar.io.headers import Cards, canonical_snr
 from harpsstar.io.observation import Observation
@@ -37,7 +37,7 @@ __all__ = ["read_e2ds", "remove_blaze", "wavelengths"]
 
 def read_e2ds(
     hdus: fits.HDUList, path: str, blaze_dir: str | os.PathLike[str] | None = None
-) -> SpectrumCollection:
+) -> Reading:
     """Read an ``e2ds`` frame: wavelengths, noise, blaze and pixel width as the contract of `read`.
 
     Parameters
@@ -100,7 +100,7 @@ def read_e2ds(
         clipped=float(clipped.mean()),
         notes=tuple(notes),
     )
-    return collection(wave, flux, sigma, mask, header, observation)
+    return reading(wave, flux, sigma, mask, header, observation)
 
 
 def wavelengths(cards: Cards, shape: tuple[int, int]) -> tuple[Array, Array]:

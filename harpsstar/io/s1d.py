@@ -9,11 +9,10 @@ import numpy as np
 from astropy import units as u
 from astropy.io import fits
 from scipy.ndimage import binary_dilation, percentile_filter
-from specutils import Spectrum
 
 from harpsstar.errors import ReadError
 from harpsstar.instruments import Instrument, from_header
-from harpsstar.io.build import Array, Mask, measured_snr, spectrum
+from harpsstar.io.build import Array, Mask, Reading, measured_snr, reading
 from harpsstar.io.headers import Cards, canonical_snr
 from harpsstar.io.observation import Observation
 from harpsstar.io.s2d import air, new_observation
@@ -30,7 +29,7 @@ _GAP_EDGE = 5
 _ORDER_CONSTANT = 612000.0
 
 
-def read_s1d(hdus: fits.HDUList, path: str) -> Spectrum:
+def read_s1d(hdus: fits.HDUList, path: str) -> Reading:
     """Read a one-dimensional image with a linear or logarithmic wavelength axis.
 
     The s1d of the old DRS is barycentric, in air, resampled to 0.01 Å, and has no errors. Where
@@ -91,10 +90,10 @@ def read_s1d(hdus: fits.HDUList, path: str) -> Spectrum:
         resolution=ASSUMED_RESOLUTION if instrument is None else instrument.resolution,
         notes=tuple(notes),
     )
-    return spectrum(wave, flux, sigma, mask, header, observation)
+    return reading(wave, flux, sigma, mask, header, observation)
 
 
-def read_s1d_table(hdus: fits.HDUList, path: str) -> Spectrum:
+def read_s1d_table(hdus: fits.HDUList, path: str) -> Reading:
     """Read an ``S1D`` table of the new DRS: wavelength, flux, error and quality.
 
     Parameters
@@ -128,7 +127,7 @@ def read_s1d_table(hdus: fits.HDUList, path: str) -> Spectrum:
         raise ReadError("wavelengths that do not rise", expected="an S1D table", path=path)
     snr = measured_snr(wave, flux, sigma, mask)
     observation = new_observation(cards, "S1D", "pipeline", snr, notes)
-    return spectrum(wave, flux, sigma, mask, header, observation)
+    return reading(wave, flux, sigma, mask, header, observation)
 
 
 def scatter_noise(flux: Array, mask: Mask, block: int = 512) -> Array:

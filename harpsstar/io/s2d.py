@@ -7,13 +7,19 @@ import os
 import numpy as np
 from astropy import units as u
 from astropy.io import fits
-from specutils import SpectrumCollection
-from specutils.utils.wcs_utils import vac_to_air
 
 from harpsstar.errors import ReadError
 from harpsstar.instruments import from_header
 from harpsstar.io.blaze import FLOOR
-from harpsstar.io.build import Array, Mask, collection, measured_snr, note_clipped, note_dark
+from harpsstar.io.build import (
+    Array,
+    Mask,
+    Reading,
+    measured_snr,
+    note_clipped,
+    note_dark,
+    reading,
+)
 from harpsstar.io.e2ds import remove_blaze
 from harpsstar.io.headers import Cards, canonical_snr
 from harpsstar.io.observation import Observation
@@ -29,7 +35,7 @@ def read_s2d(
     blaze_dir: str | os.PathLike[str] | None = None,
     *,
     product: str = "S2D",
-) -> SpectrumCollection:
+) -> Reading:
     """Read an ``S2D`` file: barycentric air wavelengths, errors and quality of the pipeline.
 
     Parameters
@@ -74,7 +80,7 @@ def read_s2d(
         cards, product, origin, measured_snr(wave, flux, sigma, mask), notes,
         clipped=float(clipped.mean()),
     )  # fmt: skip
-    return collection(wave, flux, sigma, mask, header, observation)
+    return reading(wave, flux, sigma, mask, header, observation)
 
 
 def new_observation(
@@ -107,6 +113,8 @@ def air(wave: Array) -> Array:
 
     Not specutils' default method, Greisen (2006): that differs by 0.08 Å, or 4.6 km/s, at 5200 Å.
     """
+    from specutils.utils.wcs_utils import vac_to_air
+
     good = np.isfinite(wave) & (wave > 2000)
     out = np.array(wave, dtype=float)
     out[good] = vac_to_air(wave[good] * u.AA, method="Morton2000").to_value(u.AA)

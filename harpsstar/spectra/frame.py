@@ -112,13 +112,52 @@ def pixels_from(spectrum: SpectrumCollection | Spectrum) -> Pixels:
     CoverageError
         If less than 20 % of the canonical range has usable pixels.
     """
-    name = _name_of(spectrum)
-    wave = np.atleast_2d(np.asarray(spectrum.spectral_axis.to_value("AA"), dtype=np.float64))
-    flux = np.atleast_2d(np.array(spectrum.flux.value, dtype=np.float64))
+    return pixels_of(
+        spectrum.spectral_axis.to_value("AA"),
+        spectrum.flux.value,
+        _sigma(spectrum),
+        spectrum.mask,
+        _name_of(spectrum),
+    )
+
+
+def pixels_of(
+    wave: npt.ArrayLike,
+    flux: npt.ArrayLike,
+    sigma: npt.ArrayLike | None = None,
+    mask: npt.ArrayLike | None = None,
+    name: str = "",
+) -> Pixels:
+    """:func:`pixels_from` of arrays, all of one shape, (n, m) or (m,).
+
+    Parameters
+    ----------
+    wave : array
+        Air wavelengths in the barycentric frame, Å.
+    flux : array
+        Per wavelength, without the blaze.
+    sigma : array, optional
+        Standard deviations.
+    mask : array of bool, optional
+        True for a bad pixel.
+    name : str
+        For messages.
+
+    Raises
+    ------
+    CoverageError
+        If less than 20 % of the canonical range has usable pixels.
+    """
+    wave = np.atleast_2d(np.asarray(wave, dtype=np.float64))
+    flux = np.atleast_2d(np.asarray(flux, dtype=np.float64))
     usable = np.isfinite(flux) & np.isfinite(wave)
-    if spectrum.mask is not None:
-        usable &= ~np.atleast_2d(np.asarray(spectrum.mask, dtype=bool))
-    ivar = _inverse_variance(spectrum, flux, usable)
+    if mask is not None:
+        usable &= ~np.atleast_2d(np.asarray(mask, dtype=bool))
+    if sigma is None:
+        ivar = ivar_from_flux(flux, usable)
+    else:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ivar = 1.0 / np.atleast_2d(np.asarray(sigma, dtype=np.float64)) ** 2
     usable &= np.isfinite(ivar) & (ivar > 0)
     wave, flux, ivar = _trim(wave, np.where(usable, flux, 0.0), np.where(usable, ivar, 0.0))
     _check_coverage(wave, ivar, name)
@@ -132,16 +171,14 @@ def _name_of(spectrum: SpectrumCollection | Spectrum) -> str:
     return str(getattr(observation, "file", "") or getattr(observation, "target", ""))
 
 
-def _inverse_variance(
-    spectrum: SpectrumCollection | Spectrum, flux: FloatArray, usable: npt.NDArray[np.bool_]
-) -> FloatArray:
+def _sigma(spectrum: SpectrumCollection | Spectrum) -> npt.ArrayLike | None:
     if spectrum.uncertainty is None:
-        return ivar_from_flux(flux, usable)
-    from astropy.nddata import InverseVariance
+        return None
+    from astropy.nddata import StdDevUncertainty
 
     with np.errstate(divide="ignore", invalid="ignore"):
-        ivar = spectrum.uncertainty.represent_as(InverseVariance).array
-    return np.atleast_2d(np.asarray(ivar, dtype=np.float64))
+        sigma: npt.ArrayLike = spectrum.uncertainty.represent_as(StdDevUncertainty).array
+    return sigma
 
 
 def _trim(

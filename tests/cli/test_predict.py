@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import signal
+import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -96,6 +100,28 @@ def test_what_cannot_work_is_said_before_any_work(arguments, tmp_path, monkeypat
     assert result.exit_code == ExitCode.NOTHING_DONE
     assert "none.fits" not in result.stderr
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"precious"]
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.5, 1.0, 2.0])
+def test_ctrl_c_while_the_workers_start_is_a_sentence(star, tmp_path, delay):
+    path = tmp_path / "t.ecsv"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "harpsstar", "predict", star, "-o", path, "--jobs", "2"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        # A shell's background jobs, tests among them, pass on that they ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while not journal_of(path).exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(delay)
+    # As a terminal does it: to every process of the command.
+    os.killpg(process.pid, signal.SIGINT)
+    # Ends when all of them have let go of their output.
+    _, told = process.communicate(timeout=60)
+    assert process.returncode in (ExitCode.INTERRUPTED, ExitCode.OK)
+    assert "Traceback" not in told
+    assert ("interrupted" in told) == (process.returncode == ExitCode.INTERRUPTED)
 
 
 def test_ctrl_c_says_what_is_done_and_the_same_command_goes_on(empty, tmp_path, monkeypatch):

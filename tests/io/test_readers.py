@@ -12,6 +12,8 @@ from astropy.nddata import StdDevUncertainty
 from specutils import Spectrum, SpectrumCollection
 
 from harpsstar.io import identify, read
+from harpsstar.io.products import read_arrays
+from harpsstar.spectra.frame import pixels_from, pixels_of
 from harpsstar.synth.observe import blaze_frame, write
 
 FILES = {
@@ -67,6 +69,18 @@ def test_what_is_known_of_the_exposure_comes_along(night, product):
     assert np.all(spectrum.uncertainty.array[~spectrum.mask] > 0)
     new = product in ("S2D", "S2D_BLAZE", "S1D")
     assert known.rv_header == pytest.approx(33.0) if new else np.isnan(known.rv_header)
+
+
+@pytest.mark.parametrize("product", FILES)
+def test_predict_sees_the_same_with_and_without_specutils(night, product):
+    bare = read_arrays(night / FILES[product])
+    with_specutils = pixels_from(read(night / FILES[product]))
+    without = pixels_of(bare.wave, bare.flux, bare.sigma, bare.mask, bare.observation.file)
+    assert without.name == with_specutils.name
+    for name in ("wave", "flux", "ivar"):
+        np.testing.assert_allclose(
+            getattr(without, name), getattr(with_specutils, name), rtol=1e-14
+        )
 
 
 @pytest.mark.parametrize("product", FILES)
