@@ -20,8 +20,11 @@ from harpsstar.labels import NAMES
 FIRST_GUESS = (300.0, 0.4, 0.25, 3.0)
 #: Share of a Gaussian within one standard deviation.
 ONE_SIGMA = 0.6827
-#: Weight of the smoothness of the factors against a factor known to 1 %.
-_SMOOTHNESS = 1.0
+#: By how much the logarithms of neighbouring factors are expected to differ.
+_NEIGHBOURS_DIFFER = 0.1
+#: The loss of a quantile regression, in units of which it is a negative log likelihood near its
+#: minimum: the density of ln |z| at 1 sigma for a Gaussian z, over p (1 − p).
+_LOSS_SCALE = 0.4839 / (ONE_SIGMA * (1 - ONE_SIGMA))
 
 
 class Stars(Protocol):
@@ -183,7 +186,8 @@ def fit_factors(nodes: Tensor, log_snr: Tensor, teff: Tensor, pull: Tensor) -> T
     """Table of factors (s, t, 4) from absolute pulls (n, 4) of spectra of known SNR and teff.
 
     A quantile regression of log |pull| on the hat functions of a table, by Newton steps on its
-    smoothed loss, with a penalty on the differences of neighbours.
+    smoothed loss, with a Gaussian prior on the differences of neighbours: few spectra are helped by
+    it, many are not held back.
     """
     by_snr, by_teff = hats(nodes, log_snr), hats(torch.tensor(TEFF_NODES), teff)
     design = (by_snr[:, :, None] * by_teff[:, None, :]).flatten(1).double()
@@ -197,7 +201,7 @@ def fit_factors(nodes: Tensor, log_snr: Tensor, teff: Tensor, pull: Tensor) -> T
             above = torch.sigmoid((column - design @ q) / width)
             gradient = design.T @ (above - (1 - ONE_SIGMA))
             curvature = (design * (above * (1 - above) / width)[:, None]).T @ design
-            penalty = _SMOOTHNESS * len(column) / 100 * roughness
+            penalty = roughness / (_LOSS_SCALE * _NEIGHBOURS_DIFFER**2)
             q = q + torch.linalg.solve(
                 curvature + penalty + 1e-6 * torch.eye(len(q)), gradient - penalty @ q
             ).clamp(-0.5, 0.5)
