@@ -11,18 +11,17 @@ import multiprocessing.resource_tracker
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import Any, Protocol
 
+from harpsstar._threads import one_thread_each
 from harpsstar.errors import ConfigError, HarpsstarError
 
 #: What workers import: once, in the process that they are forked from.
 _PRELOAD = ["harpsstar.io.products", "harpsstar.archive.worker", "harpsstar.infer.predict"]
-#: How many threads the libraries under numpy and torch use, read when they are loaded.
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 #: Windows knows one way to end a process.
 _KILL = getattr(signal, "SIGKILL", signal.SIGTERM)
 
@@ -137,7 +136,7 @@ class _Lane:
             1, mp_context=self._context, initializer=_begin
         )
         self._pid = None
-        with _one_thread_each():
+        with one_thread_each():
             self._pid = self._executor.submit(os.getpid)
         self.last = self._executor.submit(function, *arguments)
         return self.last
@@ -162,7 +161,7 @@ def _start_forkserver() -> None:
     multiprocessing.resource_tracker.ensure_running()
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
-        with _one_thread_each():
+        with one_thread_each():
             multiprocessing.forkserver.ensure_running()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
@@ -174,19 +173,6 @@ def _kill_forkserver() -> None:
     if pid := getattr(server, "_forkserver_pid", None):
         with suppress(OSError):
             os.kill(pid, _KILL)
-
-
-@contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Start processes whose linear algebra does not compete: there is a worker for every core."""
-    before = {name: os.environ.get(name) for name in _THREADS}
-    os.environ.update({name: "1" for name, value in before.items() if value is None})
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
 
 
 def _begin() -> None:

@@ -23,6 +23,7 @@ from astropy.table import Table
 from harpsstar._threads import one_thread
 from harpsstar.errors import ConfigError, OutputError
 from harpsstar.instruments import Instrument, get_instrument
+from harpsstar.io.results import make_folder
 from harpsstar.synth.observe import frames
 from harpsstar.synth.observe.effects import Effects
 from harpsstar.synth.observe.exposure import Exposure, When, expose
@@ -195,7 +196,7 @@ def observe_night(
         if progress is not None:
             progress(0, n)
         night = folder / plans[0].when.calibrated[:10]
-        _make(night, overwrite)
+        _check_empty(make_folder(night), overwrite)
         tilt = round(float(np.random.default_rng([seed, n, 1]).normal(0.0, 0.03)), 4)
         rows = _write_all(_calibrations(spectrograph, plans[0].when, tilt), night, overwrite)
         for i, item in enumerate(plans):
@@ -337,11 +338,7 @@ def _write_truth(rows: list[dict[str, Any]], night: Path, n: int, seed: int) -> 
     part.replace(night / TRUTH)
 
 
-def _make(night: Path, overwrite: bool) -> None:
-    try:
-        night.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot be made ({error.strerror})", path=night) from None
+def _check_empty(night: Path, overwrite: bool) -> None:
     if not overwrite and next(itertools.chain(night.glob("*.fits"), night.glob(TRUTH)), None):
         raise OutputError(
             "holds files already", hint="choose another folder, or overwrite it", path=night

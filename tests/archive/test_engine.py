@@ -77,6 +77,7 @@ def test_a_worker_that_dies_by_accident_costs_nothing(pool, tmp_path):
 
 
 def test_a_file_that_hangs_costs_no_other_its_row(pool, monkeypatch):
+    pool.submit(os.getpid).result()  # imports may take longer than this test is patient
     monkeypatch.setattr(engine, "_PATIENCE", 4.0)
     monkeypatch.setattr(engine, "_LOOK", 0.2)
     results = together(inputs("a", "sleep", "b"), pool, 3, Settings(seconds=0.1))
@@ -180,3 +181,18 @@ def test_values_too_large_for_the_arithmetic_end_in_a_row_without_a_warning(tmp_
 def _huge(hdu):
     hdu.data = hdu.data.astype(float)
     hdu.data[..., ::5] *= 1e200
+
+
+def test_workers_share_the_cores_and_this_process_keeps_its_own():
+    code = (
+        "import os\n"
+        "from contextlib import closing\n"
+        "from harpsstar.archive.pool import make_pool\n"
+        "with closing(make_pool(1)) as pool:\n"
+        "    there = pool.submit(os.getenv, 'OPENBLAS_NUM_THREADS').result()\n"
+        "print(there, os.getenv('OPENBLAS_NUM_THREADS'))\n"
+    )
+    clean = {name: value for name, value in os.environ.items() if "NUM_THREADS" not in name}
+    result = subprocess.run([sys.executable, "-c", code], env=clean, capture_output=True,
+                            text=True, check=True)  # fmt: skip
+    assert result.stdout.split() == ["1", "None"]
