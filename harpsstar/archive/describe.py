@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from specutils import Spectrum, SpectrumCollection
 
 from harpsstar.errors import CoverageError
-from harpsstar.io import Observation, read
+from harpsstar.io import Observation
+from harpsstar.io.build import Reading
+from harpsstar.io.products import read_arrays
 from harpsstar.plotting import BLACK, BLUE, ORANGE, RED, check_picture, new_figure, save, style
-from harpsstar.spectra.frame import canonical_wavelengths, pixels_from
+from harpsstar.spectra.frame import canonical_wavelengths
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -61,14 +62,14 @@ def describe(
     """
     if plot is not None:
         check_picture(plot)
-    spectrum = read(path, blaze_dir=blaze_dir)
+    spectrum = read_arrays(path, blaze_dir=blaze_dir)
     if plot is not None:
         save(draw(spectrum, Path(path).name), plot)
-    observation: Observation = spectrum.meta["observation"]
+    observation = spectrum.observation
     facts = _facts(observation)
     facts["shape"] = " × ".join(str(n) for n in np.shape(spectrum.flux))
     try:
-        pixels = pixels_from(spectrum)
+        pixels = spectrum.pixels()
     except CoverageError as error:
         return Description(tuple(facts.items()), observation.notes, str(error))
     facts["wavelength"] = f"{np.min(pixels.wave):.1f} – {np.max(pixels.wave):.1f} Å (air)"
@@ -76,13 +77,12 @@ def describe(
     return Description(tuple(facts.items()), observation.notes, "")
 
 
-def draw(spectrum: Spectrum | SpectrumCollection, title: str) -> Figure:
+def draw(spectrum: Reading, title: str) -> Figure:
     """Draw all of a spectrum, and the wavelengths that are analysed with the pixels that are not.
 
     Parameters
     ----------
-    spectrum : Spectrum or SpectrumCollection
-        As :func:`harpsstar.read` returns it.
+    spectrum : Reading
     title : str
 
     Raises
@@ -90,10 +90,8 @@ def draw(spectrum: Spectrum | SpectrumCollection, title: str) -> Figure:
     InputsMissingError
         matplotlib is not installed.
     """
-    flux = np.atleast_2d(spectrum.flux.value)
-    wave = np.atleast_2d(spectrum.spectral_axis.to_value("Angstrom"))
-    lost = np.zeros(flux.shape, bool) if spectrum.mask is None else np.atleast_2d(spectrum.mask)
-    lost = lost | ~np.isfinite(flux)
+    flux, wave = np.atleast_2d(spectrum.flux), np.atleast_2d(spectrum.wave)
+    lost = np.atleast_2d(spectrum.mask)
     low, high = canonical_wavelengths()[0, 0], canonical_wavelengths()[-1, -1]
     figure = new_figure(13.0, 7.0)
     axes = figure.subplots(2, 1)
@@ -103,7 +101,7 @@ def draw(spectrum: Spectrum | SpectrumCollection, title: str) -> Figure:
         for row in np.flatnonzero(shown.any(axis=1)):
             x, y, bad = (values[row][shown[row]] for values in (wave, flux, lost))
             axis.plot(x, np.where(bad, np.nan, y), color=(BLACK, BLUE)[row % 2], lw=0.5)
-        axis.set_ylabel(f"flux [{spectrum.flux.unit}]".replace(" []", ""))
+        axis.set_ylabel(f"flux [{spectrum.unit}]".replace(" []", ""))
         good = flux[shown & ~lost]
         if good.size:
             top = 1.08 * np.quantile(good, 0.9995)

@@ -25,7 +25,6 @@ from harpsstar.spectra.frame import (
     ROWS,
     Canonical,
     canonical_wavelengths,
-    pixels_of,
     to_canonical,
 )
 from harpsstar.spectra.noise import MAD_TO_SIGMA
@@ -216,7 +215,7 @@ def learn_from_file(spectrum: Path, output: Path) -> float:
     """
     emulator = Emulator.load()
     sun = read_arrays(spectrum)
-    pixels = pixels_of(sun.wave, sun.flux, sun.sigma, sun.mask, sun.observation.file)
+    pixels = sun.pixels()
     canonical = to_canonical(pixels, measure_velocity(pixels, emulator).rv)
     resolution = sun.observation.resolution
     pattern, error = _learn(canonical, emulator, resolution, SUN_LABELS, SUN_VMIC, SUN_VMAC)

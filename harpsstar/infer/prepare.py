@@ -17,7 +17,7 @@ from harpsstar.io import Observation
 from harpsstar.io.build import Reading
 from harpsstar.io.products import read_arrays
 from harpsstar.io.results import Row
-from harpsstar.spectra.frame import Canonical, Pixels, pixels_from, pixels_of, to_canonical
+from harpsstar.spectra.frame import Canonical, Pixels, pixels_from, to_canonical
 from harpsstar.spectra.velocity import Bank, Velocity, measure_velocity
 
 if TYPE_CHECKING:
@@ -79,11 +79,9 @@ def prepare(
         file = file or str(source)
         source = read_arrays(source, blaze_dir=blaze_dir)
     if isinstance(source, Reading):
-        seen = source.observation
-        pixels = pixels_of(source.wave, source.flux, source.sigma, source.mask, seen.file)
+        seen, pixels = source.observation, source.pixels()
     else:
-        seen = observation_of(source)
-        pixels = pixels_from(source)
+        seen, pixels = observation_of(source), pixels_from(source)
     return prepared_from(pixels, bank, seen, file or seen.file)
 
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from harpsstar.errors import ReadError
 from harpsstar.io.observation import Observation
+from harpsstar.spectra.frame import Pixels, pixels_of
 from harpsstar.spectra.noise import plateaus
 
 __all__ = ["SPEED_OF_LIGHT", "Reading", "barycentric_factor", "measured_snr", "note_clipped",
@@ -51,6 +52,21 @@ class Reading:
     mask: Mask
     header: Any
     observation: Observation
+
+    @property
+    def unit(self) -> str:
+        """Of ``flux``, as astropy reads it."""
+        return "electron / Angstrom" if self.flux.ndim == 2 else ""
+
+    def pixels(self) -> Pixels:
+        """What can be analysed, see :func:`harpsstar.spectra.frame.pixels_of`.
+
+        Raises
+        ------
+        CoverageError
+            Too little of it.
+        """
+        return pixels_of(self.wave, self.flux, self.sigma, self.mask, self.observation.file)
 
 
 def barycentric_factor(berv: float) -> float:

@@ -62,9 +62,8 @@ def container(reading: Reading) -> SpectrumCollection | Spectrum:
     reading : Reading
         Orders, in electrons per Å, or one dimension, in relative flux.
     """
-    orders = reading.flux.ndim == 2
-    unit = u.electron / u.AA if orders else u.dimensionless_unscaled
-    make: Any = SpectrumCollection if orders else Spectrum
+    make: Any = SpectrumCollection if reading.flux.ndim == 2 else Spectrum
+    unit = u.Unit(reading.unit)
     return make(  # type: ignore[no-any-return]
         flux=u.Quantity(reading.flux, unit, copy=False),
         spectral_axis=u.Quantity(reading.wave, u.AA, copy=False),
