@@ -54,7 +54,7 @@ class Stages:
     ) -> None:
         self._console = Console(stderr=True, highlight=False)
         self._every, self._clock, self._quiet = every, clock, quiet
-        self._bar = Bar(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+        self._bar = Bar(TextColumn("{task.description}"), BarColumn(), _Count(),
                         _Rate(), TimeRemainingColumn(), TextColumn("{task.fields[remark]}"),
                         console=self._console, disable=quiet or not self._console.is_terminal)
         self._tasks: dict[str, TaskID] = {}
@@ -84,7 +84,9 @@ class Stages:
             return
         if stage not in self._tasks:
             # What an earlier run has done says nothing about the speed of this one.
-            self._tasks[stage] = self._bar.add_task(stage, total=total, completed=done, remark="")
+            self._tasks[stage] = self._bar.add_task(
+                stage, total=total, completed=done, first=done, remark=""
+            )
         self._bar.update(self._tasks[stage], completed=done, total=total, remark=remark)
 
     def _line(self, stage: str, done: int, total: int, remark: str) -> None:
@@ -116,9 +118,19 @@ class Rows(Stages):
     def __init__(self, *, quiet: bool = False, verbose: bool = False) -> None:
         super().__init__(quiet=quiet)
         self._verbose = verbose
+        self._starting: TaskID | None = None
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal and not self._quiet:
+            # Workers and model take seconds, in which a terminal should not look dead.
+            self._starting = self._bar.add_task("starting", total=None, remark="")
+        return super().__enter__()
 
     def event(self, event: Event) -> None:
         """Show an event of a run."""
+        if self._starting is not None:
+            self._bar.remove_task(self._starting)
+            self._starting = None
         facts = event.facts
         if event.kind == "looking":
             self("headers", facts["done"], facts["total"])
@@ -131,12 +143,21 @@ class Rows(Stages):
                 self._console.print(Text(place + sentence(event.row)), soft_wrap=True)
 
 
-class _Rate(ProgressColumn):
-    """Items per second, or seconds per item."""
+class _Count(MofNCompleteColumn):
+    """How many of how many, where that is known."""
 
     def render(self, task: Task) -> Text:
         """Return what the column shows of a task."""
-        return Text(_rate(task.speed) if task.speed else "")
+        return Text("") if task.total is None else super().render(task)
+
+
+class _Rate(ProgressColumn):
+    """Items per second, or seconds per item, since the stage began: they come in batches."""
+
+    def render(self, task: Task) -> Text:
+        """Return what the column shows of a task."""
+        done = task.completed - task.fields.get("first", 0)
+        return Text(_rate(done / task.elapsed) if done and task.elapsed else "")
 
 
 def _rate(per_second: float) -> str:

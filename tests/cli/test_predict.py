@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -100,6 +101,22 @@ def test_what_cannot_work_is_said_before_any_work(arguments, tmp_path, monkeypat
     assert result.exit_code == ExitCode.NOTHING_DONE
     assert "none.fits" not in result.stderr
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"precious"]
+
+
+def test_a_terminal_shows_at_once_that_work_has_begun(star, tmp_path):
+    ours, theirs = os.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-m", "harpsstar", "predict", star, "-o", tmp_path / "t.ecsv"],
+        stdout=subprocess.DEVNULL, stderr=theirs, env=os.environ | {"TERM": "xterm"},
+    ):  # fmt: skip
+        os.close(theirs)
+        told = b""
+        with contextlib.suppress(OSError):  # how Linux tells that the other end is closed
+            while part := os.read(ours, 4096):
+                told += part
+    os.close(ours)
+    assert told.index(b"starting") < told.index(b"predicting") < told.index(b"1 input:")
+    assert b"starting" not in told[told.index(b"predicting"):]
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.5, 1.0, 2.0])
