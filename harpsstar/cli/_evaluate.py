@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from harpsstar.evaluate.accuracy import Accuracy
-    from harpsstar.evaluate.calibration import Calibration
+    from harpsstar.evaluate.calibration import Calibration, Spread
     from harpsstar.evaluate.emulator import EmulatorAccuracy
     from harpsstar.evaluate.flags import FlagResult
     from harpsstar.evaluate.robustness import Robustness
@@ -90,7 +90,8 @@ def show_calibration(result: Calibration) -> None:
     """Show a row for each bin and label."""
     table = Table("SNR", "Teff", "label", "1σ [%]", "2σ [%]", "ENCE", "sharpness", "PIT [%]",
                   title=f"{result.n} spectra in each bin, model {result.model or '–'}",
-                  caption="right: 68.3, 95.4, 0, small, and 10 in each of ten bars")  # fmt: skip
+                  caption="right: 68.3, 95.4, 0, small, and 10 in each of ten bars; "
+                  + "; ".join(_spread(result.spread(k), k) for k in (1, 2)))  # fmt: skip
     for one in result.bins:
         for name, label in one.labels.items():
             table.add_row(
@@ -100,6 +101,11 @@ def show_calibration(result: Calibration) -> None:
                 " ".join(f"{100 * bar:.0f}" for bar in label.pit),
             )  # fmt: skip
     show_table(table)
+
+
+def _spread(found: Spread, sigmas: int) -> str:
+    return (f"{sigmas}σ is off by {100 * found.rms:.2f} % rms ({100 * found.counting:.2f} by "
+            f"chance alone), at most {100 * found.worst:.1f}")  # fmt: skip
 
 
 def show_robustness(result: Robustness) -> None:

@@ -8,6 +8,7 @@ mean square error. Sharpness is the median claim.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,6 +71,15 @@ class Bin:
 
 
 @dataclass(frozen=True)
+class Spread:
+    """Differences of coverages from what is right; ``counting`` is the rms that chance alone has."""
+
+    rms: float
+    counting: float
+    worst: float
+
+
+@dataclass(frozen=True)
 class Calibration:
     """Result of :func:`calibration`: `n` spectra in each bin."""
 
@@ -78,6 +88,16 @@ class Calibration:
     n: int
     seed: int
     bins: tuple[Bin, ...]
+
+    def spread(self, sigmas: int) -> Spread:
+        """How far the coverages of one or two sigmas lie from what is right, over all cases."""
+        right = math.erf(sigmas / math.sqrt(2))
+        off = np.array([
+            getattr(label, f"coverage_{sigmas}") - right
+            for one in self.bins for label in one.labels.values()
+        ])  # fmt: skip
+        counting = math.sqrt(right * (1 - right) / self.n)
+        return Spread(float(np.sqrt(np.mean(off**2))), counting, float(np.abs(off).max()))
 
 
 def calibration(

@@ -51,6 +51,16 @@ def test_ence_sees_what_coverage_does_not():
     assert ence(flat, sigma[:, 0]) > 0.15
 
 
+@pytest.mark.parametrize("scale", [1.0, 1.2])
+def test_chance_is_told_from_claims_that_are_wrong(scale):
+    n = 2000
+    bins = tuple(Bin(20.0, TEFF_BINS[0], n, compare(*errors(scale, n, seed))) for seed in range(12))
+    for sigmas in (1, 2):
+        found = Calibration("abc", "def", n, 0, bins).spread(sigmas)
+        assert (found.rms > 1.5 * found.counting) == (scale > 1)
+        assert found.rms <= found.worst
+
+
 def test_picture_and_json(tmp_path):
     labels = compare(*errors(n=500))
     bins = tuple(Bin(snr, limits, 500, labels) for snr in (20.0, 100.0) for limits in TEFF_BINS)
