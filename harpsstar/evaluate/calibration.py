@@ -72,7 +72,7 @@ class Bin:
 
 @dataclass(frozen=True)
 class Spread:
-    """Differences of coverages from what is right; ``counting`` is the rms that chance alone has."""
+    """How far coverages are from what is right; ``counting`` is the rms that chance alone has."""
 
     rms: float
     counting: float
