@@ -13,10 +13,10 @@ are registered with specutils as soon as both packages are imported.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from harpsstar import _readers
+from harpsstar._lazy import importer
 from harpsstar._version import __version__
 from harpsstar.errors import HarpsstarError, HarpsstarWarning
 
@@ -59,13 +59,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used."""
-    if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(_LAZY[name]), name)
-    globals()[name] = value
-    return value
+__getattr__ = importer(globals(), _LAZY)
 
 
 def __dir__() -> list[str]:

@@ -21,7 +21,7 @@ from harpsstar._threads import one_thread_each
 from harpsstar.errors import ConfigError, HarpsstarError
 
 #: What workers import: once, in the process that they are forked from.
-_PRELOAD = ["harpsstar.io.products", "harpsstar.archive.worker", "harpsstar.infer.predict"]
+_PRELOAD = ["harpsstar.archive.worker", "harpsstar.infer.predict"]
 #: Windows knows one way to end a process.
 _KILL = getattr(signal, "SIGKILL", signal.SIGTERM)
 
@@ -146,11 +146,11 @@ class _Lane:
             return
         if self._pid is None:
             _kill_forkserver()  # Ctrl-C, while the worker was asked for
-        elif not self.idle:
+        elif self.last is not None and not self.last.done():
             with suppress(Exception):
                 os.kill(self._pid.result(timeout=10.0), _KILL)
             # The executor prints a traceback if it is told to stop before it has seen the death.
-            wait([self.last] if self.last else [], timeout=1.0)
+            wait([self.last], timeout=1.0)
         self._executor.shutdown(wait=False, cancel_futures=True)
         self._executor = self._pid = None
 

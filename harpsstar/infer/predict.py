@@ -18,7 +18,7 @@ from harpsstar.errors import CoverageError, ModelError
 from harpsstar.infer import quality
 from harpsstar.infer.estimate import Estimate, Estimator
 from harpsstar.infer.mismatch import FLOOR
-from harpsstar.infer.prepare import Prepared, Source, attempt, failed_row, prepare
+from harpsstar.infer.prepare import Prepared, Source, attempt, failed_row, one_by_one, prepare
 from harpsstar.io.results import Row, provenance, to_table
 from harpsstar.labels import NAMES, NUISANCES, RV
 from harpsstar.nn import zoo
@@ -333,7 +333,5 @@ def predict(
     ModelError
         The model cannot be used.
     """
-    single = isinstance(sources, str | Path) or hasattr(sources, "flux")
-    many: Iterable[Source] = [sources] if single else sources  # type: ignore[list-item,assignment]
-    rows = list(predict_rows(many, model=model, blaze_dir=blaze_dir))
+    rows = list(predict_rows(one_by_one(sources), model=model, blaze_dir=blaze_dir))
     return to_table(rows, provenance("harpsstar.predict", predictor(model or "default").model.card))

@@ -6,6 +6,7 @@ send back is small.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -30,6 +31,12 @@ _UNKNOWN = Observation(
     file="", target="", instrument="", product="", bjd=np.nan, berv=np.nan, snr=np.nan,
     snr_orders=(), rv_header=np.nan, rv_header_err=np.nan, blaze="none", resolution=115000.0,
 )  # fmt: skip
+
+
+def one_by_one(sources: Source | Iterable[Source]) -> Iterable[Source]:
+    """Each source, where a single one may have been given."""
+    single = isinstance(sources, str | Path) or hasattr(sources, "flux")
+    return [sources] if single else sources  # type: ignore[list-item,return-value]
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from harpsstar._lazy import importer
 from harpsstar.io.observation import Observation
 
 if TYPE_CHECKING:
@@ -17,12 +17,7 @@ __all__ = ["Observation", "identify", "read"]
 _LAZY = {"identify": "harpsstar.io.products", "read": "harpsstar.io.containers"}
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(_LAZY[name]), name)
-    globals()[name] = value
-    return value
+__getattr__ = importer(globals(), _LAZY)
 
 
 def __dir__() -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from functools import lru_cache
 from pathlib import Path
 
@@ -140,12 +141,10 @@ def _medians(values: Array) -> Array:
     """Median of each order and its neighbours, nan where none of them is known; shape kept."""
     padding = ((_NEIGHBOURS, _NEIGHBOURS), (0, 0))
     padded = np.pad(values, padding, constant_values=np.nan)
-    near = np.sort(sliding_window_view(padded, 2 * _NEIGHBOURS + 1, axis=0), axis=-1)  # nan last
-    known = np.isfinite(near).sum(axis=-1, keepdims=True)
-    middle = [np.take_along_axis(near, np.maximum(i, 0), axis=-1)
-              for i in ((known - 1) // 2, known // 2)]  # fmt: skip
-    median: Array = np.where(known > 0, (middle[0] + middle[1]) / 2, np.nan)[..., 0]
-    return median
+    near = sliding_window_view(padded, 2 * _NEIGHBOURS + 1, axis=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # nothing is known of an order
+        return np.asarray(np.nanmedian(near, axis=-1))
 
 
 def _tilts(density: Array, usable: Mask, wave: Array) -> Array:
@@ -207,18 +206,22 @@ def _upper_fits(x: Array, rows: Array) -> Array:
     known = np.isfinite(rows)
     known &= known.sum(axis=1, keepdims=True) > _DEGREE + 1
     y = np.where(known, rows, 0.0)
-    keep, coefficients = known, np.zeros((len(rows), _DEGREE + 1))
-    fit = known.any(axis=1)
-    for _ in range(4):
-        normal = np.tensordot(keep[fit].astype(float), products, 1)
-        right = (keep[fit] * y[fit]) @ basis
-        coefficients[fit] = np.linalg.solve(normal, right[..., None])[..., 0]
+    coefficients = np.zeros((len(rows), _DEGREE + 1))
+
+    def fit(chosen: npt.NDArray[np.intp], keep: Mask) -> None:
+        normal = np.tensordot(keep[chosen].astype(float), products, 1)
+        right = (keep[chosen] * y[chosen]) @ basis
+        coefficients[chosen] = np.linalg.solve(normal, right[..., None])[..., 0]
+
+    left, keep = np.flatnonzero(known.any(axis=1)), known
+    fit(left, keep)
+    for _ in range(3):
         residual = y - coefficients @ basis.T
         size = np.where(keep, np.abs(residual), np.nan)
-        size[~keep.any(axis=1)] = 0.0
-        scatter = 1.4826 * np.nanmedian(size, axis=1, keepdims=True)
-        chosen = known & (residual > -2.0 * scatter - 1e-6)
+        scatter = np.zeros((len(rows), 1))
+        scatter[left] = 1.4826 * np.nanmedian(size[left], axis=1, keepdims=True)
+        keep = known & (residual > -2.0 * scatter - 1e-6)
         # an order with too little left keeps the fit that it has
-        fit &= chosen.sum(axis=1) > _DEGREE + 1
-        keep = chosen
+        left = left[keep[left].sum(axis=1) > _DEGREE + 1]
+        fit(left, keep)
     return coefficients

@@ -10,16 +10,15 @@ import numpy.typing as npt
 
 from harpsstar.errors import ReadError
 from harpsstar.io.observation import Observation
-from harpsstar.spectra.frame import Pixels, pixels_of
+from harpsstar.spectra.frame import C_KM_S, Pixels, pixels_of
 from harpsstar.spectra.noise import plateaus
 
-__all__ = ["SPEED_OF_LIGHT", "Reading", "barycentric_factor", "measured_snr", "note_clipped",
+__all__ = ["Reading", "barycentric_factor", "measured_snr", "note_clipped",
            "note_dark", "reading"]
 
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
-SPEED_OF_LIGHT = 299792.458
 #: Where the signal to noise of an exposure is measured, air Å.
 _WINDOW = (5025.0, 5393.0)
 #: Recorded pixels with one value that are no coincidence, even where counts are small and whole.
@@ -79,7 +78,7 @@ def barycentric_factor(berv: float) -> float:
     berv : float
         Barycentric Earth radial velocity [km/s].
     """
-    return (1.0 + 1.55e-8) * (1.0 + berv / SPEED_OF_LIGHT)
+    return (1.0 + 1.55e-8) * (1.0 + berv / C_KM_S)
 
 
 def measured_snr(wave: Array, flux: Array, sigma: Array, mask: Mask) -> float:

@@ -100,7 +100,7 @@ def _register() -> None:
         ("harpsstar s1d", ("s1d",), Spectrum),
         ("harpsstar S1D", ("S1D",), Spectrum),
     )
-    for label, products, container in kinds:
+    for label, products, kind in kinds:
 
         def loader(
             file_obj: Source, *, blaze_dir: BlazeDir = None, **kwargs: Any
@@ -110,7 +110,7 @@ def _register() -> None:
         data_loader(
             label,
             identifier=_identifier(*products),
-            dtype=container,
+            dtype=kind,
             extensions=["fits", "fits.gz"],
             priority=20,
             force=True,

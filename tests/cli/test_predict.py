@@ -21,6 +21,7 @@ from harpsstar.cli._progress import Rows
 from harpsstar.cli.exit import ExitCode
 from harpsstar.io.results import read_table
 from tests.archive.compare import difference
+from tests.cli.signals import hear_interrupts
 
 
 def predict(*arguments):
@@ -125,8 +126,7 @@ def test_ctrl_c_while_the_workers_start_is_a_sentence(star, tmp_path, delay):
     process = subprocess.Popen(
         [sys.executable, "-m", "harpsstar", "predict", star, "-o", path, "--jobs", "2"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-        # A shell's background jobs, tests among them, pass on that they ignore Ctrl-C.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=hear_interrupts,
     )  # fmt: skip
     deadline = time.monotonic() + 60
     while not journal_of(path).exists() and time.monotonic() < deadline:

@@ -12,11 +12,7 @@ from contextlib import contextmanager
 
 from harpsstar.cli.exit import ExitCode
 from harpsstar.io.results import read_table
-
-
-def hear_interrupts():
-    """A shell's background jobs, tests among them, pass on that they ignore Ctrl-C."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+from tests.cli.signals import hear_interrupts
 
 
 @contextmanager

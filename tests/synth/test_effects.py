@@ -7,7 +7,8 @@ import pytest
 
 from harpsstar.errors import ConfigError, OutsideGridError
 from harpsstar.io import read
-from harpsstar.io.build import SPEED_OF_LIGHT, barycentric_factor
+from harpsstar.io.build import barycentric_factor
+from harpsstar.spectra.frame import C_KM_S
 from harpsstar.synth.observe import Contaminant, Effects, expose, moonlight, observe, observe_star
 from harpsstar.synth.observe.frames import ccf_frame
 from harpsstar.synth.tellurics import transmission
@@ -90,7 +91,7 @@ class TestOtherLight:
         depth, centre = depth_and_centre(exposure, 5200.0)
         assert depth == pytest.approx(0.5 / 1.25, abs=0.01)
         assert centre == pytest.approx(5200.0, abs=0.002)
-        shifted = 5200.0 * (1 + 40.0 / SPEED_OF_LIGHT)
+        shifted = 5200.0 * (1 + 40.0 / C_KM_S)
         depth, centre = depth_and_centre(exposure, shifted)
         assert depth == pytest.approx(0.5 * 0.25 / 1.25, abs=0.01)
         assert centre == pytest.approx(shifted, abs=0.002)
@@ -104,9 +105,9 @@ class TestOtherLight:
     def test_moonlight_does_not_follow_the_star(self, berv):
         """Sunlight by way of the Moon has the Sun's wavelengths at the observatory."""
         moon = moonlight(0.3, berv=berv, velocity=0.8, resolution=115000.0)
-        at_barycentre = 5200.0 * (1 + moon.rv / SPEED_OF_LIGHT)
+        at_barycentre = 5200.0 * (1 + moon.rv / C_KM_S)
         at_earth = at_barycentre / barycentric_factor(berv)
-        assert at_earth / 5200.0 - 1 == pytest.approx(0.8 / SPEED_OF_LIGHT, rel=1e-6)
+        assert at_earth / 5200.0 - 1 == pytest.approx(0.8 / C_KM_S, rel=1e-6)
 
     def test_companion_and_moon_of_the_emulator_change_the_spectrum(self):
         spectra = [
@@ -144,7 +145,7 @@ class TestDetector:
     def test_a_drift_moves_star_and_telluric_lines_alike(self, drift):
         exposure = expose(line_at(5200.0), effects=Effects(drift=drift), **BRIGHT)
         _, centre = depth_and_centre(exposure, 5200.0)
-        velocity = (centre / 5200.0 - 1) * SPEED_OF_LIGHT * 1000
+        velocity = (centre / 5200.0 - 1) * C_KM_S * 1000
         assert velocity == pytest.approx(drift, abs=40.0)
         hdus = observe(flat, effects=Effects(drift=drift))
         assert hdus[0].header["TNG DRS DRIFT RV USED"] == drift

@@ -21,7 +21,7 @@ from harpsstar.infer.fit.result import FitResult, Solution
 from harpsstar.infer.fit.sampler import load_arviz, load_emcee, sample
 from harpsstar.infer.fit.space import Space
 from harpsstar.infer.predict import Measurement, Predictor, predictor
-from harpsstar.infer.prepare import Source, observation_of
+from harpsstar.infer.prepare import Source, observation_of, one_by_one
 from harpsstar.infer.quality import MAX_MISFIT
 from harpsstar.io import read
 from harpsstar.labels import NAMES
@@ -83,9 +83,7 @@ def fit(
     objects = {k: v for k, v in (priors or {}).items() if not isinstance(v, str)}
     read_priors = parse(prior=[f"{name}={text}" for name, text in texts.items()]).priors
     options = Options(fixed or {}, {**read_priors, **objects}, frozenset(tied), sampler, seed)
-    single = isinstance(spectra, str | Path | Spectrum | SpectrumCollection)
-    many: Iterable[Source] = [spectra] if single else spectra  # type: ignore[list-item,assignment]
-    return Fitter(options, model=model, blaze_dir=blaze_dir)(list(many))
+    return Fitter(options, model=model, blaze_dir=blaze_dir)(list(one_by_one(spectra)))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,7 +11,8 @@ from numpy.polynomial import polynomial
 
 from harpsstar.errors import ConfigError
 from harpsstar.instruments import Instrument, get_instrument
-from harpsstar.io.build import SPEED_OF_LIGHT, barycentric_factor
+from harpsstar.io.build import barycentric_factor
+from harpsstar.spectra.frame import C_KM_S
 from harpsstar.synth import tellurics
 from harpsstar.synth.observe.effects import Array, Effects, Model
 
@@ -178,12 +179,12 @@ def _light(
 
     A pixel calibrated at wavelength w sees, after a drift d, the light of w / (1 + d/c).
     """
-    seen = at_earth / (1.0 + effects.drift / 1000.0 / SPEED_OF_LIGHT)
+    seen = at_earth / (1.0 + effects.drift / 1000.0 / C_KM_S)
     at_barycentre = seen * factor
-    light = np.asarray(model(at_barycentre / (1.0 + rv / SPEED_OF_LIGHT)), dtype=float)
+    light = np.asarray(model(at_barycentre / (1.0 + rv / C_KM_S)), dtype=float)
     total = 1.0
     for other in effects.contaminants:
-        at_rest = at_barycentre / (1.0 + other.rv / SPEED_OF_LIGHT)
+        at_rest = at_barycentre / (1.0 + other.rv / C_KM_S)
         light = light + other.ratio * np.asarray(other.model(at_rest), dtype=float)
         total += other.ratio
     light = light / total

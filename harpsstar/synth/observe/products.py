@@ -13,7 +13,7 @@ from scipy.interpolate import CubicSpline
 from specutils.utils.wcs_utils import air_to_vac
 
 from harpsstar.errors import ConfigError
-from harpsstar.io.build import SPEED_OF_LIGHT
+from harpsstar.spectra.frame import C_KM_S
 from harpsstar.synth.observe import headers
 from harpsstar.synth.observe.effects import Array
 from harpsstar.synth.observe.exposure import Exposure
@@ -91,7 +91,7 @@ def _s1d(exposure: Exposure) -> fits.HDUList:
 def _s1d_table(exposure: Exposure) -> fits.HDUList:
     covered = exposure.wave[exposure.covered]
     low, high = (covered.min(), covered.max()) if covered.size else (5000.0, 5010.0)
-    step = 0.82 / SPEED_OF_LIGHT
+    step = 0.82 / C_KM_S
     wave = low * np.exp(step * np.arange(int(np.log(high / low) / step)))
     flux, variance = _merge(exposure, wave)
     columns = {

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from harpsstar.errors import OutsideGridError
-from harpsstar.io.build import SPEED_OF_LIGHT, barycentric_factor
+from harpsstar.io.build import barycentric_factor
 from harpsstar.labels import RV, VMAC, VSINI, Label
+from harpsstar.spectra.frame import C_KM_S
 from harpsstar.synth.observe.effects import Array, Contaminant, Model
 
 if TYPE_CHECKING:
@@ -80,8 +81,8 @@ def moonlight(
         The packaged one by default.
     """
     model = model_star(*SUN, resolution=resolution, emulator=emulator)
-    factor = barycentric_factor(berv) * (1.0 + velocity / SPEED_OF_LIGHT)
-    return Contaminant(model, (factor - 1.0) * SPEED_OF_LIGHT, ratio)
+    factor = barycentric_factor(berv) * (1.0 + velocity / C_KM_S)
+    return Contaminant(model, (factor - 1.0) * C_KM_S, ratio)
 
 
 def second_star(
