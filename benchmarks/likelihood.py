@@ -44,7 +44,7 @@ def pysme_seconds() -> tuple[float, float]:
 
     root = inputs.root()
     lines = linelist.assemble(root)
-    decks = {(d.teff, d.logg, d.m_h): d for d in atlas9.find_decks(root)}
+    decks = {(d.teff, d.logg, d.m_h): d for d in atlas9.find_family(root)}
     deck = decks[(5750, 4.5, 0.0)]
     return best_of(lambda: synthesis.synthesize(deck, lines, vmic=1.0), repeats=1)
 

@@ -67,7 +67,7 @@ def main() -> None:
 
     root = inputs.root()
     lines = linelist.assemble(root)
-    decks = {(deck.teff, deck.logg, deck.m_h): deck for deck in atlas9.find_decks(root)}
+    decks = {(deck.teff, deck.logg, deck.m_h): deck for deck in atlas9.find_family(root)}
     synthesis.load_pysme()
     print("nodes of the grid (5010-5410 Å, no rotation), on one core")
     each = []

@@ -27,7 +27,7 @@ def adaptive(deck: atlas9.Deck, lines: linelist.LineArray, vmic: float) -> np.nd
 def main() -> None:
     root = inputs.root()
     lines = linelist.assemble(root)
-    decks = {(d.teff, d.logg, d.m_h): d for d in atlas9.find_decks(root)}
+    decks = {(d.teff, d.logg, d.m_h): d for d in atlas9.find_family(root)}
     for star in STARS:
         deck = decks[star]
         truth = synthesis.synthesize(deck, lines, vmic=2.0, n_mu=8)

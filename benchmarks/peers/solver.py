@@ -35,7 +35,7 @@ class Solver(Method):
         """Read atmospheres and lines."""
         root = inputs.root()
         self._grid = world.emulator.grid
-        self._decks = atlas9.find_decks(root)
+        self._decks = atlas9.find_family(root)
         self._lines = linelist.assemble(root)
         self._lines.sort(order="wavelength")
         self._resolution = world.simulator(0).resolution

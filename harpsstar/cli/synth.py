@@ -75,7 +75,7 @@ def grid(
     vmic: Annotated[
         list[float] | None,
         typer.Option(min=0.0, help="Microturbulence, km/s; may be given more than once.",
-                     show_default="0.5, 1 and 2"),
+                     show_default="0.5, 1, 1.5 and 2"),
     ] = None,
     alpha: Annotated[
         list[float] | None,

@@ -22,8 +22,8 @@ _FAILURES = """\
 - A binary whose lines are not separated, or a faint companion, need not raise a flag.
 - The packaged grid has [α/Fe] = 0 only, whatever the range of `alpha` above: stars with enhanced
   α elements come out with too high a metallicity or gravity.
-- The atmospheres of [M/H] 0 were computed with another microturbulence than all others: between
-  −0.5 and +0.5 this costs up to 20 K, see [the emulator](../explanation/emulator.md).
+- Spectra are interpolated between the nodes of a grid: see how far that is off in
+  [the emulator](../explanation/emulator.md).
 - Models are one-dimensional and in local thermodynamic equilibrium: the error of the physics
   (`*_err` beside `*_err_noise`) dominates above a signal-to-noise ratio of some 30, see
   [the error bars](../explanation/errors.md)."""

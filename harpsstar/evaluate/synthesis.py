@@ -30,7 +30,7 @@ from harpsstar.evaluate.emulator import (
 from harpsstar.labels import NAMES
 from harpsstar.spectra.frame import canonical_wavelengths
 from harpsstar.synth import atlas9, linelist, synthesis
-from harpsstar.synth.atlas9 import Atmosphere, Deck
+from harpsstar.synth.atlas9 import Deck
 from harpsstar.synth.emulator import Emulator
 from harpsstar.synth.linelist import LineArray
 from harpsstar.synth.nodes import AXES
@@ -48,7 +48,7 @@ PLANE_NAME = f"[M/H] {PLANE:+g}, real atmospheres"
 TWIN_NAME = f"[M/H] {PLANE:+g}, interpolated atmospheres"
 
 #: A star to synthesise: its atmosphere, vmic in km/s and [alpha/Fe].
-Star: TypeAlias = tuple[Deck | Atmosphere, float, float]
+Star: TypeAlias = tuple[Deck, float, float]
 #: Told of (done, total).
 Progress: TypeAlias = Callable[[int, int], None]
 
@@ -120,7 +120,7 @@ def matching_inputs(metadata: Mapping[str, str], root: Path) -> tuple[list[Deck]
         When inputs are missing, or have another hash: a comparison would then measure the
         difference of two line lists and not the error of the emulator.
     """
-    decks = atlas9.find_decks(root)
+    decks = atlas9.find_family(root)
     _same("decks", atlas9.digest(decks), metadata.get("decks_sha256", ""), root)
     wanted = metadata.get("linelist_sha256", "")
     lines = linelist.assemble(root)
@@ -216,7 +216,7 @@ def plane_stars(
     return real, twins
 
 
-def _interpolated(decks: Sequence[Deck], teff: float, logg: float, m_h: float) -> Atmosphere | None:
+def _interpolated(decks: Sequence[Deck], teff: float, logg: float, m_h: float) -> Deck | None:
     """Interpolate between decks; None in a corner where there are too few of them."""
     try:
         return atlas9.interpolate(decks, teff, logg, m_h)

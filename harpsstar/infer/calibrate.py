@@ -140,7 +140,7 @@ def residuals(
 
 def calibrate(
     estimator: Estimator,
-    observer: Observer,
+    observer_of: Callable[[int], Observer],
     snr: tuple[float, ...],
     n: int,
     progress: Callable[[int, int], None] | None = None,
@@ -151,8 +151,8 @@ def calibrate(
     ----------
     estimator : Estimator
         Uncalibrated.
-    observer : Observer
-        With a seed that training never used.
+    observer_of : callable
+        Place of an SNR in `snr` to its observer, with a seed of its own that training never used.
     snr : tuple of float
         Increasing.
     n : int
@@ -174,7 +174,7 @@ def calibrate(
     for done, value in enumerate(snr):
         if progress is not None:
             progress(done, len(snr))
-        truth, labels, sigma, log_snr = residuals(estimator, observer, value, n)
+        truth, labels, sigma, log_snr = residuals(estimator, observer_of(done), value, n)
         rows.append((labels, (labels - truth).abs() / sigma, log_snr))
         metrics[f"snr {value:g}"] = _metrics(labels - truth, rows[-1][1])
     nodes = torch.tensor(snr).log()

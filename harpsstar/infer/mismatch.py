@@ -7,6 +7,7 @@ own labels therefore says which pixels of a cool star to trust.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
@@ -39,7 +40,7 @@ FLOOR = (70.0, 0.10, 0.09, 1.5)
 #: (Pavlenko et al. 2012); vmic as the calibration of the line list found it, vmac 3.21 km/s (Doyle
 #: et al. 2014).
 SUN_LABELS = (5772.0, 4.438, 0.0, 1.8)
-SUN_VMIC, SUN_VMAC = 0.87, 3.21
+SUN_VMIC, SUN_VMAC = 0.77, 3.21
 #: Pixels over which the residual is smoothed: a line is known by its core and wings together.
 _SMOOTHING = 2.0
 #: Relative to the median: no pixel is trusted more than this.
@@ -116,6 +117,29 @@ def systematic(spurious: Tensor, misfit: Tensor, error: ModelError | None) -> Te
     return floor + error.correlation * size.square()[:, None, None] * spurious
 
 
+def draw_errors(n: int, generator: torch.Generator) -> Tensor:
+    """Draw what the models of `n` stars may be off by, (n, 8, 4096), in units of the continuum.
+
+    Gaussian, with the packaged pattern, size and correlation; nothing where the package has none.
+
+    Parameters
+    ----------
+    n : int
+    generator : torch.Generator
+        The result is on its device.
+    """
+    device = generator.device
+    error, pattern = load_model_error(), load_mismatch().to(device)
+    if error is None:
+        return torch.zeros(n, *pattern.shape, device=device)
+    # noise smoothed with a Gaussian of s pixels has an autocorrelation that sums to 2 s √π
+    width = max(error.correlation / (2 * math.sqrt(math.pi)), 0.3)
+    white = torch.randn(n, *pattern.shape, generator=generator, device=device)
+    kernel = _gaussian(width).to(device)
+    smooth = _convolved(white, kernel / kernel.square().sum().sqrt())
+    return MAD_TO_SIGMA * error.level * pattern * smooth
+
+
 def learn_mismatch(
     canonical: Canonical,
     emulator: Emulator,
@@ -189,11 +213,20 @@ def _correlation(residual: Tensor, used: Tensor) -> float:
 
 def _smoothed(values: Tensor) -> Tensor:
     """Gaussian smoothing along the last axis."""
-    reach = int(4 * _SMOOTHING)
-    x = torch.arange(-reach, reach + 1) / _SMOOTHING
-    kernel = torch.exp(-0.5 * x.square())
+    return _convolved(values, _gaussian(_SMOOTHING))
+
+
+def _gaussian(width: float) -> Tensor:
+    """Kernel of unit sum with a standard deviation of `width` pixels."""
+    reach = math.ceil(4 * width)
+    kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / width).square())
+    return kernel / kernel.sum()
+
+
+def _convolved(values: Tensor, kernel: Tensor) -> Tensor:
+    """Convolution along the last axis with a kernel of odd length, zero padded."""
     rows = values.reshape(-1, 1, values.shape[-1])
-    smooth = torch.nn.functional.conv1d(rows, (kernel / kernel.sum())[None, None], padding=reach)
+    smooth = torch.nn.functional.conv1d(rows, kernel[None, None], padding=len(kernel) // 2)
     return smooth.reshape(values.shape)
 
 

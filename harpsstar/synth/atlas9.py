@@ -2,7 +2,13 @@
 
 The decks are Castelli & Kurucz (2003, IAU Symp. 210, A20) ODFNEW models, one per file, in folders
 ``grid<Z>odfnew`` as the SPECIES repository keeps them. PySME reads a deck by itself; this module
-finds them and reads the two numbers of its first card.
+finds them, reads the two numbers of its first card, and interpolates between them.
+
+The decks of solar metallicity do not belong to the same family as the others: they are titled
+``VTURB=0``, the others ``VTURB=2``, and with less line opacity their line-forming layers are some
+8 K (K dwarfs) to 16 K (F dwarfs) cooler than what the other metallicities say. A grid that holds
+them bends at [M/H] = 0, where most stars are. So :func:`find_family` leaves them out and puts
+atmospheres in their place that are interpolated between the others.
 """
 
 from __future__ import annotations
@@ -12,7 +18,7 @@ import itertools
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,13 +32,15 @@ from harpsstar.synth._pysme import load_pysme
 METALLICITY_CODES = {
     "m25": -2.5, "m20": -2.0, "m15": -1.5, "m10": -1.0, "m05": -0.5, "p00": 0.0, "p05": 0.5,
 }  # fmt: skip
-#: A plane of real nodes between those of the grid: the test of interpolation in [M/H].
+#: A plane of real decks between those of the grid: the test of interpolation in [M/H].
 HELD_OUT_CODES = {"p02": 0.2}
+#: The plane computed with another microturbulence than all others.
+ODD_CODE = "p00"
 
 
 @dataclass(frozen=True, order=True)
 class Deck:
-    """One model atmosphere.
+    """One model atmosphere: a deck, or what :func:`interpolate` makes of several.
 
     Attributes
     ----------
@@ -43,18 +51,27 @@ class Deck:
     m_h : float
         Metallicity, dex.
     path : Path
-        Its file.
+        Its file; of an interpolated one that of the nearest deck, for all that is not interpolated
+        (opacity switches, mixing length).
+    columns : dict of str to ndarray, optional
+        Of an interpolated one, (72,) each: ``rhox`` g/cm², ``temp`` K, ``xna`` and ``xne`` 1/cm³,
+        ``rho`` g/cm³.
     """
 
     teff: float
     logg: float
     m_h: float
     path: Path
+    columns: dict[str, npt.NDArray[np.float64]] | None = field(
+        default=None, compare=False, repr=False
+    )
 
     @property
     def name(self) -> str:
-        """The file's own name, e.g. ``p00_5750_4.5``."""
-        return self.path.stem
+        """The file's own name, e.g. ``p00_5750_4.5``, or ``mix0.0_5750_4.5``."""
+        if self.columns is None:
+            return self.path.stem
+        return f"mix{self.m_h}_{self.teff:g}_{self.logg}"
 
 
 class Node(NamedTuple):
@@ -120,34 +137,15 @@ def find_decks(root: Path, codes: dict[str, float] = METALLICITY_CODES) -> list[
     return sorted(decks)
 
 
-@dataclass(frozen=True)
-class Atmosphere:
-    """An atmosphere between the decks.
-
-    Attributes
-    ----------
-    teff, logg, m_h : float
-        K, log10 of cm/s², dex.
-    columns : dict of str to ndarray
-        (72,) each: ``rhox`` g/cm², ``temp`` K, ``xna`` and ``xne`` 1/cm³, ``rho`` g/cm³.
-    like : Deck
-        The nearest deck, for all that is not interpolated (opacity switches, mixing length).
-    """
-
-    teff: float
-    logg: float
-    m_h: float
-    columns: dict[str, npt.NDArray[np.float64]]
-    like: Deck
-
-
 N_LAYERS = 72
 #: What PySME needs of every layer, and the interpolation is done in.
 COLUMNS = ("rhox", "temp", "xna", "xne", "rho")
 
 
 def structure(deck: Deck) -> npt.NDArray[np.float64]:
-    """Read the logarithms of :data:`COLUMNS` of a deck, (5, 72)."""
+    """Return the logarithms of :data:`COLUMNS` of a deck, (5, 72)."""
+    if deck.columns is not None:
+        return np.log([deck.columns[name] for name in COLUMNS])
     atmosphere = load_pysme().krzfile.KrzFile(str(deck.path))
     return np.log([getattr(atmosphere, name) for name in COLUMNS])
 
@@ -165,7 +163,7 @@ def _stencil(values: Sequence[float], at: float) -> dict[float, float]:
     }  # fmt: skip
 
 
-def interpolate(decks: Sequence[Deck], teff: float, logg: float, m_h: float) -> Atmosphere:
+def interpolate(decks: Sequence[Deck], teff: float, logg: float, m_h: float) -> Deck:
     """Interpolate the structure of the decks, layer by layer.
 
     The layers of all ATLAS9 decks lie at the same Rosseland optical depths, so the logarithm of
@@ -201,7 +199,40 @@ def interpolate(decks: Sequence[Deck], teff: float, logg: float, m_h: float) -> 
         at, key=lambda k: abs(k[0] - teff) / 250 + abs(k[1] - logg) / 0.5 + abs(k[2] - m_h) / 0.5
     )
     columns = dict(zip(COLUMNS, np.exp(total), strict=True))
-    return Atmosphere(teff, logg, m_h, columns, at[nearest])
+    return Deck(teff, logg, m_h, at[nearest].path, columns)
+
+
+def find_family(root: Path) -> list[Deck]:
+    """List the atmospheres of the grid's nodes, sorted by teff, logg and m_h.
+
+    They are the decks of :data:`METALLICITY_CODES`, but for the plane of :data:`ODD_CODE`: its
+    temperatures and gravities with atmospheres interpolated in [M/H] between the four nearest
+    metallicities that have a deck of 72 layers there, +0.2 among them.
+
+    Parameters
+    ----------
+    root : Path
+        As in :func:`find_decks`.
+
+    Raises
+    ------
+    InputsMissingError
+        When a folder is missing or empty.
+    """
+    codes = {code: m_h for code, m_h in METALLICITY_CODES.items() if code != ODD_CODE}
+    real = find_decks(root, codes)
+    around: dict[tuple[float, float], list[Deck]] = {}
+    for deck in [*real, *find_decks(root, HELD_OUT_CODES)]:
+        around.setdefault((deck.teff, deck.logg), []).append(deck)
+    odd = find_decks(root, {ODD_CODE: METALLICITY_CODES[ODD_CODE]})
+    return sorted([*real, *(_in_line(deck, around[deck.teff, deck.logg]) for deck in odd)])
+
+
+def _in_line(deck: Deck, others: Sequence[Deck]) -> Deck:
+    """Replace a deck by what others of its temperature and gravity interpolate to."""
+    nearest = sorted(others, key=lambda other: abs(other.m_h - deck.m_h))[:6]
+    usable = [other for other in nearest if structure(other).shape[1] == N_LAYERS]
+    return interpolate(usable, deck.teff, deck.logg, deck.m_h)
 
 
 def digest(decks: list[Deck]) -> str:
@@ -209,5 +240,8 @@ def digest(decks: list[Deck]) -> str:
     total = hashlib.sha256()
     for deck in decks:
         total.update(deck.name.encode())
-        total.update(deck.path.read_bytes())
+        if deck.columns is None:
+            total.update(deck.path.read_bytes())
+        else:  # to what every processor's exp and log agree on
+            total.update(structure(deck).round(6).tobytes())
     return total.hexdigest()

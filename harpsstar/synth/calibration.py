@@ -28,7 +28,7 @@ from harpsstar.io import read
 from harpsstar.spectra.frame import pixels_from
 from harpsstar.spectra.noise import MAD_TO_SIGMA
 from harpsstar.synth import broadening, cluster, linelist, synthesis
-from harpsstar.synth.atlas9 import Atmosphere, find_decks, interpolate
+from harpsstar.synth.atlas9 import Deck, find_family, interpolate
 from harpsstar.synth.emulator import Sampler
 from harpsstar.synth.inputs import root
 from harpsstar.synth.linelist import DELTA_DTYPE, LineArray, shifted
@@ -174,7 +174,7 @@ def groups(centres: Array, reach: Array) -> list[npt.NDArray[np.int_]]:
     return [np.array(part) for part in members]
 
 
-def _synthesize(sun: Atmosphere, lines: LineArray, vmic: float) -> npt.NDArray[np.float32]:
+def _synthesize(sun: Deck, lines: LineArray, vmic: float) -> npt.NDArray[np.float32]:
     return synthesis.synthesize(sun, lines, vmic=vmic)
 
 
@@ -194,7 +194,7 @@ class _Columns:
 
 
 def _derivatives(
-    sun: Atmosphere,
+    sun: Deck,
     lines: LineArray,
     vmic: float,
     base: Array,
@@ -257,7 +257,7 @@ def _prior(lines: LineArray, columns: _Columns, config: dict[str, Any]) -> Array
 
 def calibrate(
     lines: LineArray,
-    sun: Atmosphere,
+    sun: Deck,
     spectra: Sequence[Observed],
     pool: Executor,
     *,
@@ -269,7 +269,7 @@ def calibrate(
     ----------
     lines : ndarray of :data:`harpsstar.synth.linelist.DTYPE`
         Uncalibrated.
-    sun : Atmosphere
+    sun : Deck
         At the labels of :data:`SUN`.
     spectra : sequence of Observed
         Together they cover the grid.
@@ -339,7 +339,7 @@ def _levels(views: Sequence[_View], residual: Array) -> dict[str, float]:
 
 
 def _worth(
-    sun: Atmosphere,
+    sun: Deck,
     lines: LineArray,
     vmic: float,
     base: Array,
@@ -378,6 +378,9 @@ def _depths(lines: LineArray, base: Array) -> Array:
 
 def _table(lines: LineArray, value: Array, sigma: Array) -> npt.NDArray[np.void]:
     moved = np.flatnonzero(abs(value).max(axis=0) > 0)
+    # twins, of one species, wavelength and excitation, get one correction: see apply_deltas
+    twins = dict(zip(linelist.keys(lines[moved]), moved, strict=True))
+    moved = np.sort(np.fromiter(twins.values(), dtype=int))
     table = np.zeros(len(moved), dtype=DELTA_DTYPE)
     for name in ("species", "wavelength", "excitation", "source", "log_gf"):
         table[name] = lines[name][moved]
@@ -472,7 +475,7 @@ def calibrate_files(
         spectra.append(cut(solar_spectrum(gap, gap_resolution), *gap_range))
     inputs_root = root()
     lines = linelist.assemble(inputs_root, calibrated=False)
-    star = interpolate(find_decks(inputs_root), SUN["teff"], SUN["logg"], SUN["m_h"])
+    star = interpolate(find_family(inputs_root), SUN["teff"], SUN["logg"], SUN["m_h"])
     with cluster.workers(jobs) as pool:
         done = calibrate(lines, star, spectra, pool.executor, tell=tell)
     levels = {
@@ -481,6 +484,7 @@ def calibrate_files(
     meta = {
         "what": "corrections of the line list from the Sun (harpsstar synth calibrate)",
         "sun": SUN | {"vmic": round(done.vmic, 4)},
+        "resolution": {one.name: one.resolution for one in spectra},
         "median_residual_before_after": {name: list(pair) for name, pair in levels.items()},
         "linelist_sha256_before": linelist.digest(lines),
     }

@@ -26,7 +26,7 @@ from harpsstar.synth.emulator import GRID_FORMAT
 from harpsstar.synth.linelist import LineArray
 
 #: km/s
-VMIC = (0.5, 1.0, 2.0)
+VMIC = (0.5, 1.0, 1.5, 2.0)
 #: [alpha/Fe], dex
 ALPHA = (0.0, 0.4)
 N_COMPONENTS = 350
@@ -36,8 +36,8 @@ _ROUNDING = 2e-5
 _COARSE_TEFF = frozenset(
     (3500, 3750, 4000, 4250, 4500, 5000, 5500, 6000, 6500, 7000, 7750, 8500, 9250, 9750)
 )
-_SPARSE_TEFF = frozenset((3500, 4000, 4500, 5000, 5500, 6000, 7000, 8500, 9750))
-_SPARSE_M_H = frozenset((-2.5, -1.5, -0.5, 0.0, 0.5))
+_SPARSE_TEFF = frozenset((3500, 4000, 4500, 5000, 5500, 6000, 6500, 7000, 8500, 9750))
+_SPARSE_M_H = frozenset((-2.5, -2.0, -1.5, -0.5, 0.0, 0.5))
 #: vmic and alpha of the plane from which the others are carried over.
 HOME = (completion.HOME_VMIC, 0.0)
 
@@ -52,17 +52,17 @@ def nodes(
 
     ``decks`` limits the grid to some atmospheres; all below ``root`` by default.
     """
-    chosen = atlas9.find_decks(root) if decks is None else sorted(decks)
+    chosen = atlas9.find_family(root) if decks is None else sorted(decks)
     return [Node(deck, v, a) for a in alpha for v in vmic for deck in chosen]
 
 
 def is_first(node: Node, lowest: float) -> bool:
-    """Whether a node belongs to the tenth of the grid that is computed first.
+    """Whether a node belongs to the fifth of the grid that is computed first.
 
     In the plane of the Sun (vmic 1 km/s, alpha 0) every other temperature (all up to 4500 K, where
     molecules change fast), every other gravity, and ``lowest``, the lowest gravity at that
-    temperature; in the other planes, which are carried over from that one, about every fourth
-    temperature and every other metallicity.
+    temperature; in the other planes, which are carried over from that one, about every other
+    temperature and no metallicity of −1.
     """
     deck = node.deck
     if deck.logg != lowest and deck.logg % 1 != 0:

@@ -303,7 +303,8 @@ def shifted(
     return out
 
 
-def _keys(lines: npt.NDArray[np.void]) -> list[tuple[str, str, str]]:
+def keys(lines: npt.NDArray[np.void]) -> list[tuple[str, str, str]]:
+    """Return what tells lines apart: species, wavelength and excitation to 10⁻⁴ Å and eV."""
     return [
         (str(row["species"]), f"{row['wavelength']:.4f}", f"{row['excitation']:.4f}")
         for row in lines
@@ -322,8 +323,8 @@ def apply_deltas(lines: LineArray, deltas: npt.NDArray[np.void]) -> LineArray:
     -------
     ndarray of :data:`DTYPE`, sorted by wavelength.
     """
-    place = {key: i for i, key in enumerate(_keys(deltas))}
-    row = np.array([place.get(key, -1) for key in _keys(lines)], dtype=int)
+    place = {key: i for i, key in enumerate(keys(deltas))}
+    row = np.array([place.get(key, -1) for key in keys(lines)], dtype=int)
     moves = (
         np.where(row >= 0, deltas[f"delta_{name}"][row], 0.0)
         for name in ("log_gf", "wavelength", "log_vdw")

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harpsstar.synth._pysme import load_pysme
-from harpsstar.synth.atlas9 import Atmosphere, Deck
+from harpsstar.synth.atlas9 import Deck
 from harpsstar.synth.linelist import LineArray, relevant
 
 #: Air Å.
@@ -74,12 +74,10 @@ def _line_list(pysme: SimpleNamespace, lines: LineArray) -> Any:
     return pysme.linelist.LineList(frame, lineformat="short", medium="air")
 
 
-def atmosphere_for(pysme: SimpleNamespace, star: Deck | Atmosphere) -> Any:
+def atmosphere_for(pysme: SimpleNamespace, star: Deck) -> Any:
     """Give PySME a deck, or what was interpolated between decks."""
-    if isinstance(star, Deck):
-        atmosphere = pysme.krzfile.KrzFile(str(star.path))
-    else:
-        atmosphere = pysme.krzfile.KrzFile(str(star.like.path))
+    atmosphere = pysme.krzfile.KrzFile(str(star.path))
+    if star.columns is not None:
         atmosphere.teff, atmosphere.logg = star.teff, star.logg
         for name, column in star.columns.items():
             setattr(atmosphere, name, column)
@@ -87,7 +85,7 @@ def atmosphere_for(pysme: SimpleNamespace, star: Deck | Atmosphere) -> Any:
     return atmosphere
 
 
-def state_for(star: Deck | Atmosphere, lines: LineArray, vmic: float, alpha: float = 0.0) -> Any:
+def state_for(star: Deck, lines: LineArray, vmic: float, alpha: float = 0.0) -> Any:
     """Return PySME's description of a star without rotation, ready but for its wavelengths."""
     pysme = load_pysme()
     state = pysme.sme.SME_Structure()
@@ -103,7 +101,7 @@ def state_for(star: Deck | Atmosphere, lines: LineArray, vmic: float, alpha: flo
 
 
 def synthesize(
-    star: Deck | Atmosphere,
+    star: Deck,
     lines: LineArray,
     *,
     vmic: float,
@@ -115,7 +113,7 @@ def synthesize(
 
     Parameters
     ----------
-    star : Deck or Atmosphere
+    star : Deck
         The atmosphere; its metallicity scales Asplund et al. (2009).
     lines : ndarray of :data:`harpsstar.synth.linelist.DTYPE`
         Those that cannot be seen in the star are left out.

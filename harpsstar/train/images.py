@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -64,6 +64,9 @@ def train_images(
     stream = stream_for(recipe, world, emulator)
     network.image.window.copy_(window(recipe))
     network.to(world.device)
+    if world.device.type == "cuda":
+        # batch normalisation of a few channels of long rows: a tenth of the time
+        lay_out(network, torch.channels_last)
     training: dict[str, Any] = {}
     if isinstance(network, Denoised):
         training["denoiser"] = _train_denoiser(recipe, network, stream, folder, progress, world,
@@ -76,7 +79,15 @@ def train_images(
     training |= _effort(fit, loss)
     rounded(network)
     log_snr, scale, metrics = calibrate_image(network, stream, recipe)
-    return Trained(cast(ImageNetwork, network.cpu()), scale, log_snr, training, metrics)
+    lay_out(network.cpu(), torch.contiguous_format)
+    return Trained(network, scale, log_snr, training, metrics)
+
+
+def lay_out(network: nn.Module, memory_format: torch.memory_format) -> None:
+    """Put the kernels of a network into another order in memory; what they compute stays."""
+    for parameter in network.parameters():
+        if parameter.dim() == 4:
+            parameter.data = parameter.data.contiguous(memory_format=memory_format)
 
 
 def _train_denoiser(

@@ -77,7 +77,7 @@ def calibrate_network(
     """
     return calibrate(
         Estimator.uncalibrated(network, emulator, canonical_wavelengths()),
-        simulator_for(recipe, emulator, recipe.seed + _CALIBRATION),
+        lambda index: simulator_for(recipe, emulator, recipe.seed + _CALIBRATION + index),
         recipe.calibration.snr,
         recipe.calibration.spectra,
         progress=_stage(progress, "calibrating"),

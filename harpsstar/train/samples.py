@@ -16,19 +16,24 @@ from harpsstar.nn.zoo import scale_labels
 from harpsstar.spectra.frame import ROWS, canonical_wavelengths
 from harpsstar.synth.emulator import Emulator
 from harpsstar.train.recipes import ImageRecipe, Recipe
-from harpsstar.train.simulate import Exposure, Simulator
+from harpsstar.train.simulate import PROCESSOR, Exposure, Simulator
 
 #: Spectra (stars) in a shard.
 SHARD = 1024
 
 
-def simulator_for(recipe: Recipe | ImageRecipe, emulator: Emulator, seed: int) -> Simulator:
-    """Make the simulator that a recipe asks for."""
+def simulator_for(
+    recipe: Recipe | ImageRecipe,
+    emulator: Emulator,
+    seed: int,
+    device: torch.device = PROCESSOR,
+) -> Simulator:
+    """Make the simulator that a recipe asks for; see :class:`~.simulate.Simulator`."""
     instrument = get_instrument("HARPS-N")
     wave = torch.from_numpy(canonical_wavelengths().copy())
     blaze = torch.from_numpy(instrument.blaze(list(ROWS))).float()
     blaze = blaze / blaze.median()
-    return Simulator(emulator, wave, blaze, recipe.resolution, recipe.priors, seed)
+    return Simulator(emulator, wave, blaze, recipe.resolution, recipe.priors, seed, device)
 
 
 @torch.no_grad()

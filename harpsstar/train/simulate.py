@@ -6,6 +6,7 @@ missing pixels, then the continuum fitted against a model whose labels are only 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -23,6 +24,9 @@ from harpsstar.synth.relations import (
     vmac_relation,
     vmic_relation,
 )
+
+#: Where what is random is drawn, and spectra are made unless told otherwise.
+PROCESSOR = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -158,6 +162,9 @@ class Simulator:
     priors : Priors
     seed : int
         The whole stream is a function of it.
+    device : torch.device
+        Where spectra are made. Stars and masks are drawn on the processor, alike for every
+        device; noise is drawn where it is needed.
     """
 
     def __init__(
@@ -168,13 +175,18 @@ class Simulator:
         resolution: float,
         priors: Priors,
         seed: int,
+        device: torch.device = PROCESSOR,
     ) -> None:
         self.emulator = emulator
+        self.device = device
+        self._maker = emulator if device == PROCESSOR else copy.deepcopy(emulator).to(device)
         self.sampler = emulator.sampler(wave)
-        self.blaze = blaze
+        self.blaze = blaze.to(device)
         self.resolution = resolution
         self.priors = priors
-        self.generator = torch.Generator().manual_seed(seed)
+        self.generator = self.noise = torch.Generator().manual_seed(seed)
+        if device != PROCESSOR:
+            self.noise = torch.Generator(device).manual_seed(seed)
 
     def draw(self, n: int) -> Stars:
         """Draw `n` stars from the priors."""
@@ -200,13 +212,14 @@ class Simulator:
     @torch.no_grad()
     def spectra(self, stars: Stars, rv: Tensor | None = None) -> Tensor:
         """Noise-free normalised spectra, (n, 8, 4096)."""
-        grid = self.emulator(
-            stars.labels,
-            vmic=stars.vmic,
-            vmac=stars.vmac,
-            alpha=stars.columns[3],
+        labels, vmic, vmac, alpha = (column.to(self.device) for column in stars.columns)
+        grid = self._maker(
+            labels,
+            vmic=vmic,
+            vmac=vmac,
+            alpha=alpha,
             resolution=self.resolution,
-            rv=0.0 if rv is None else rv,
+            rv=0.0 if rv is None else rv.to(self.device),
             check=False,  # drawn inside; a grid with one alpha holds for all
         )
         return self.sampler(grid)
@@ -226,20 +239,21 @@ class Simulator:
         some (see :meth:`_mask`).
         """
         n = len(spectra)
-        gen = self.generator
-        draw = torch.rand(n, 1, 1, generator=gen)
-        photon = draw < self.priors.blaze_share
-        s2 = (snr**2)[:, None, None]
-        blaze = torch.where(photon, self.blaze, torch.ones(()))
+        gen, device = self.generator, self.device
+        photon = (torch.rand(n, 1, 1, generator=gen) < self.priors.blaze_share).to(device)
+        s2 = (snr**2)[:, None, None].to(device)
+        blaze = torch.where(photon, self.blaze, torch.ones((), device=device))
         # electrons under the continuum where the blaze is 1: photon and read noise make `snr`
         read2 = self.priors.read_noise**2
         electrons = 0.5 * (s2 + (s2**2 + 4 * s2 * read2).sqrt())
         signal = electrons * blaze * spectra
         variance = torch.where(photon, signal + read2, (electrons**2 / s2).expand_as(signal))
-        noisy = signal + variance.sqrt() * torch.randn(signal.shape, generator=gen)
+        noisy = signal + variance.sqrt() * torch.randn(
+            signal.shape, generator=self.noise, device=device
+        )
         estimate = torch.where(photon, noisy.clamp_min(0.0) + read2, variance)
         ivar = (electrons * blaze) ** 2 / estimate
-        return Exposure(noisy / (electrons * blaze), ivar * self._mask(n))
+        return Exposure(noisy / (electrons * blaze), ivar * self._mask(n).to(device))
 
     def _mask(self, n: int) -> Tensor:
         """(n, 8, 4096) ones and zeros: cosmics, order edges, gaps, a missing order."""

@@ -12,6 +12,7 @@ from typing import Protocol, cast
 import torch
 from torch import Tensor
 
+from harpsstar.infer.mismatch import draw_errors
 from harpsstar.labels import LABELS
 from harpsstar.nn.zoo import scale_labels
 from harpsstar.spectra.frame import canonical_wavelengths
@@ -147,7 +148,8 @@ class SeedsStream:
 class OursStream:
     """Spectra as the default network sees them, at one SNR: see :class:`~.simulate.Simulator`.
 
-    They are made on the processor, every star once.
+    Every star is seen once. With ``data.model_error`` the spectra are also wrong by what the models
+    of real stars are, see :func:`harpsstar.infer.mismatch.draw_errors`.
 
     Parameters
     ----------
@@ -181,16 +183,19 @@ class OursStream:
 
     @torch.no_grad()
     def _observed(self, n: int, batch: int, seed: int) -> Iterator[Batch]:
-        simulator = simulator_for(self.recipe, self.emulator, seed)
+        device, wrong = self.world.device, self.recipe.data.model_error
+        simulator = simulator_for(self.recipe, self.emulator, seed, device)
         for start in range(0, n, batch):
             stars = self._draw(simulator, min(batch, n - start))
             rv = simulator.priors.rv_error * torch.randn(len(stars), generator=simulator.generator)
             clean = simulator.spectra(stars, rv)
+            real = clean
+            if wrong:
+                real = clean + wrong * draw_errors(len(stars), simulator.noise)
             snr = torch.full((len(stars),), self.recipe.data.snr)
-            exposure = simulator.expose(clean, snr)
+            exposure = simulator.expose(real, snr)
             flux, _, ivar = simulator.normalise(exposure, simulator.nearby(stars, snr))
-            batch_of = (flux, ivar, scale_labels(stars.labels), clean)
-            yield tuple(x.to(self.world.device, non_blocking=True) for x in batch_of)
+            yield flux, ivar, scale_labels(stars.labels).to(device), clean
 
     def _draw(self, simulator: Simulator, n: int) -> Stars:
         """Draw `n` stars of the recipe's temperatures."""

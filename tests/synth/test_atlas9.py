@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -16,6 +17,7 @@ from harpsstar.synth.atlas9 import (
     Deck,
     digest,
     find_decks,
+    find_family,
     read_deck,
 )
 
@@ -95,7 +97,7 @@ class TestBetweenTheDecks:
         found = atlas9.interpolate(decks, 5750.0, 4.5, 0.0)
         for name, row in zip(atlas9.COLUMNS, np.exp(atlas9.structure(deck)), strict=True):
             np.testing.assert_allclose(found.columns[name], row, rtol=1e-9)
-        assert found.like == deck
+        assert found.path == deck.path
 
     def test_between_decks_a_hotter_star_is_hotter_in_every_layer(self, inputs_root):
         pytest.importorskip("pysme")
@@ -109,3 +111,42 @@ class TestBetweenTheDecks:
         pytest.importorskip("pysme")
         with pytest.raises(OutsideGridError, match="deck|layers"):
             atlas9.interpolate(atlas9.find_decks(inputs_root), teff, logg, m_h)
+
+
+@pytest.fixture(scope="module")
+def family(inputs_root):
+    pytest.importorskip("pysme")
+    return find_family(inputs_root)
+
+
+class TestTheFamily:
+    """Atmospheres of all metallicities that were computed alike."""
+
+    def test_it_has_the_nodes_of_the_decks(self, family, inputs_root):
+        assert [(d.teff, d.logg, d.m_h) for d in family] == [
+            (d.teff, d.logg, d.m_h) for d in find_decks(inputs_root)
+        ]
+        assert family == sorted(family)
+        assert len({deck.name for deck in family}) == len(family)
+
+    def test_only_solar_metallicity_is_interpolated(self, family):
+        assert {deck.m_h for deck in family if deck.columns is not None} == {0.0}
+        assert not any(deck.name.startswith("p00") for deck in family)
+
+    def test_it_does_not_bend_where_the_decks_do(self, family, inputs_root):
+        """Temperature between −0.5 and +0.5, against the mean of its neighbours."""
+
+        def bend(decks, teff):
+            log_t = {d.m_h: atlas9.structure(d)[1] for d in decks if (d.teff, d.logg) == (teff, 4)}
+            return log_t[0.0] - (log_t[-0.5] + log_t[0.5]) / 2
+
+        for teff in (4500, 5250, 6000, 6500):
+            real = bend(find_decks(inputs_root), teff)[30:60]
+            assert abs(bend(family, teff)[30:60]).max() < abs(real).max()
+
+    def test_its_digest_knows_the_interpolated_ones(self, family):
+        mixed = [deck for deck in family if deck.columns is not None][:3]
+        warmer = dataclasses.replace(
+            mixed[0], columns=mixed[0].columns | {"temp": 1.001 * mixed[0].columns["temp"]}
+        )
+        assert digest(mixed) == digest(list(mixed)) != digest([warmer, *mixed[1:]])

@@ -53,8 +53,8 @@ class TestDeltas:
 
     def test_the_packaged_ones_all_find_their_line(self, before):
         deltas = linelist.solar_deltas()
-        assert set(linelist._keys(deltas)) <= set(linelist._keys(before))
-        assert len(set(linelist._keys(deltas))) == len(deltas)
+        assert set(linelist.keys(deltas)) <= set(linelist.keys(before))
+        assert len(set(linelist.keys(deltas))) == len(deltas)
 
     def test_damping_of_a_line_without_any_stays_away(self, before):
         moved = linelist.shifted(before, 0.0, 0.0, 0.1)

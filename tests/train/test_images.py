@@ -12,8 +12,8 @@ from harpsstar.errors import TrainingError
 from harpsstar.nn import zoo
 from harpsstar.nn.resnet import ResNet
 from harpsstar.synth.emulator import Emulator
-from harpsstar.train.images import answers, calibrate_image
-from harpsstar.train.loop import train
+from harpsstar.train.images import answers, calibrate_image, lay_out
+from harpsstar.train.loop import network_options, train
 from harpsstar.train.recipes import (
     AttentionOptions,
     AttentionRecipe,
@@ -156,3 +156,20 @@ def test_calibration_finds_by_how_much_errors_are_wrong():
     found = metrics["snr 20"]["coverage_before"]
     assert found["teff"] == pytest.approx(0.954, abs=0.03)
     assert found["logg"] == pytest.approx(0.683, abs=0.05)
+
+
+@pytest.mark.parametrize("recipe", [RESNET, ATTENTION], ids=["resnet", "dae-attention"])
+def test_another_order_in_memory_changes_neither_answers_nor_the_names_of_weights(recipe):
+    torch.manual_seed(2)
+    network = zoo.build(*network_options(recipe)).eval()
+    flux, ivar = 1 - 0.1 * torch.rand(2, 8, 4096), torch.ones(2, 8, 4096)
+    before, names = network(flux, flux, ivar), list(network.state_dict())
+    lay_out(network, torch.channels_last)
+    kernels = [p for p in network.parameters() if p.dim() == 4 and min(p.shape[1:]) > 1]
+    assert all(p.is_contiguous(memory_format=torch.channels_last) for p in kernels)
+    after = network(flux, flux, ivar)
+    torch.testing.assert_close(after.mean, before.mean, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(after.covariance, before.covariance, rtol=1e-4, atol=1e-5)
+    lay_out(network, torch.contiguous_format)
+    assert all(p.is_contiguous() for p in network.parameters())
+    assert list(network.state_dict()) == names

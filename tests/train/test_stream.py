@@ -134,3 +134,21 @@ def test_the_window_is_that_of_the_recipe():
     assert wave[seen].max() <= 5350.0
     assert wave[~seen].max() > 5350.0
     assert 0.7 < float(seen.float().mean()) < 0.95
+
+
+def test_wrong_models_spoil_what_is_seen_and_not_what_is_meant(make):
+    flux, ivar, labels, clean = joined(make("ours", snr=1000.0).training(0, 8))
+    spoilt, weight, same, meant = joined(make("ours", snr=1000.0, model_error=3.0).training(0, 8))
+    assert torch.equal(labels[:8], same[:8])  # the first batch: later ones draw other numbers
+    assert torch.equal(clean[:8], meant[:8])
+    before, after = (
+        float((f[:8] - clean[:8])[(w[:8] > 0)].abs().median())
+        for f, w in ((flux, ivar), (spoilt, weight))
+    )
+    assert after > 3 * before
+
+
+@pytest.mark.parametrize(("preset", "size"), [("ours", -1.0), ("seeds", 1.0)])
+def test_a_model_error_that_makes_no_sense_is_refused(preset, size):
+    with pytest.raises(ValueError, match="model_error"):
+        SpectraOptions(preset=preset, model_error=size)

@@ -88,6 +88,9 @@ class SpectraOptions:
         Draw other stars in every epoch; otherwise the same stars with other noise.
     validation : int
         Spectra by which the best weights are chosen.
+    model_error : float
+        Of ``"ours"``: how wrong the spectra are, in units of how wrong the models of the Sun are,
+        so that a network learns which pixels of a real star to trust, and how far.
     """
 
     preset: Literal["seeds", "ours"] = "seeds"
@@ -97,11 +100,14 @@ class SpectraOptions:
     spectra: int = 22669
     fresh: bool = False
     validation: int = 2048
+    model_error: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse numbers that no training can use."""
         if min(self.spectra, self.validation) < 1 or not self.snr > 0:
             raise ValueError("spectra, validation and snr must be positive")
+        if self.model_error < 0 or (self.model_error and self.preset == "seeds"):
+            raise ValueError("model_error must be positive, and preset ours")
         if not TEFF.low <= self.teff[0] < self.teff[1] <= TEFF.high:
             raise ValueError(f"teff must increase within {TEFF.low:g} to {TEFF.high:g} K")
         if not self.wavelengths[0] < self.wavelengths[1]:
