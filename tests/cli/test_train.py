@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from importlib import resources
+from pathlib import Path
+
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -153,6 +156,9 @@ def test_what_cannot_be_done_is_told_before_any_work(arguments, message, recipe,
     assert list(tmp_path.iterdir()) == []
 
 
+MODEL_FOLDER = Path(str(resources.files("harpsstar.data")))
+
+
 def test_a_model_is_calibrated_again_and_keeps_its_weights(trained, tmp_path):
     path, other = trained[0], tmp_path / "again.safetensors"
     result = CliRunner().invoke(app, [
@@ -164,6 +170,20 @@ def test_a_model_is_calibrated_again_and_keeps_its_weights(trained, tmp_path):
     assert changed == {"calibration.scale", "calibration.log_snr"}
     assert read_card(other)["recipe"]["calibration"] == {"snr": [30.0, 300.0], "spectra": 100}
     assert read_card(other)["training"]["samples"] == read_card(path)["training"]["samples"]
+
+
+def test_a_network_of_images_is_calibrated_again_at_its_own_ratio(tmp_path):
+    path, other = MODEL_FOLDER / "model-quick-resnet-diagonal-20.safetensors", tmp_path / "r.st"
+    result = CliRunner().invoke(app, [
+        "models", "calibrate", "quick-resnet-diagonal-20", "-o", str(other), "-n", "100",
+    ])  # fmt: skip
+    assert result.exit_code == ExitCode.OK, result.stderr
+    before, after = load_file(path), load_file(other)
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"calibration.scale"}
+    assert read_card(other)["recipe"] == read_card(path)["recipe"] | {
+        "calibration": {"spectra": 100}
+    }
 
 
 def test_a_calibration_at_falling_ratios_is_refused(trained, tmp_path):
