@@ -19,6 +19,7 @@ def importer(namespace: dict[str, Any], modules: Mapping[str, str]) -> Callable[
     """
 
     def find(name: str) -> Any:
+        """Import a public name when it is first used."""
         if name not in modules:
             raise AttributeError(f"module {namespace['__name__']!r} has no attribute {name!r}")
         value = getattr(importlib.import_module(modules[name]), name)

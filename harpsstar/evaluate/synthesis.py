@@ -1,10 +1,10 @@
 """The emulator against PySME itself, where it has no node.
 
 Two tests, both of all its errors together: random stars between the nodes, synthesised with
-atmospheres interpolated between the decks; and real decks of [M/H] = +0.2, a plane that the grid
-does not contain. The latter are synthesised once more with interpolated atmospheres, which tells
-the error of the emulator from that of the decks. All need the inputs of the synthesis and the extra
-``synth``.
+atmospheres interpolated between the decks; and real decks of [M/H] = +0.2, which are no nodes of
+the grid (but neighbours of its atmospheres of [M/H] = 0). The latter are synthesised once more with
+interpolated atmospheres, which tells the error of the emulator from that of the decks. All need
+the inputs of the synthesis and the extra ``synth``.
 """
 
 from __future__ import annotations

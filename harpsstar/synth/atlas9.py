@@ -19,6 +19,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,7 +33,8 @@ from harpsstar.synth._pysme import load_pysme
 METALLICITY_CODES = {
     "m25": -2.5, "m20": -2.0, "m15": -1.5, "m10": -1.0, "m05": -0.5, "p00": 0.0, "p05": 0.5,
 }  # fmt: skip
-#: A plane of real decks between those of the grid: the test of interpolation in [M/H].
+#: A plane of real decks between those of the grid: the test of interpolation in [M/H], and a
+#: neighbour of the atmospheres that stand for :data:`ODD_CODE`.
 HELD_OUT_CODES = {"p02": 0.2}
 #: The plane computed with another microturbulence than all others.
 ODD_CODE = "p00"
@@ -146,7 +148,13 @@ def structure(deck: Deck) -> npt.NDArray[np.float64]:
     """Return the logarithms of :data:`COLUMNS` of a deck, (5, 72)."""
     if deck.columns is not None:
         return np.log([deck.columns[name] for name in COLUMNS])
-    atmosphere = load_pysme().krzfile.KrzFile(str(deck.path))
+    return _structure_in(deck.path)
+
+
+@cache
+def _structure_in(path: Path) -> npt.NDArray[np.float64]:
+    # a deck takes part in the interpolation of many atmospheres
+    atmosphere = load_pysme().krzfile.KrzFile(str(path))
     return np.log([getattr(atmosphere, name) for name in COLUMNS])
 
 

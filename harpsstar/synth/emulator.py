@@ -5,6 +5,7 @@ One emulator serves training, velocities, fits, mock observations and the bound.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import math
 from pathlib import Path
@@ -279,6 +280,15 @@ class Emulator(nn.Module):
     def velocity_step(self) -> float:
         """Step of the grid, km/s."""
         return self.log_step * broadening.C_KMS
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self._mean.device
+
+    def on(self, device: torch.device) -> Emulator:
+        """Return this emulator where it computes on `device` already, and a copy there if not."""
+        return self if device == self.device else copy.deepcopy(self).to(device)
 
     @property
     def interpolation(self) -> str:

@@ -311,6 +311,14 @@ def keys(lines: npt.NDArray[np.void]) -> list[tuple[str, str, str]]:
     ]
 
 
+def rows_of(
+    lines: npt.NDArray[np.void], deltas: npt.NDArray[np.void]
+) -> npt.NDArray[np.int_]:
+    """Return the row of a calibration for each of n lines, (n,); −1 where it has none."""
+    place = {key: i for i, key in enumerate(keys(deltas))}
+    return np.array([place.get(key, -1) for key in keys(lines)], dtype=int)
+
+
 def apply_deltas(lines: LineArray, deltas: npt.NDArray[np.void]) -> LineArray:
     """Apply a calibration to the lines it knows; the others stay.
 
@@ -323,8 +331,7 @@ def apply_deltas(lines: LineArray, deltas: npt.NDArray[np.void]) -> LineArray:
     -------
     ndarray of :data:`DTYPE`, sorted by wavelength.
     """
-    place = {key: i for i, key in enumerate(keys(deltas))}
-    row = np.array([place.get(key, -1) for key in keys(lines)], dtype=int)
+    row = rows_of(lines, deltas)
     moves = (
         np.where(row >= 0, deltas[f"delta_{name}"][row], 0.0)
         for name in ("log_gf", "wavelength", "log_vdw")

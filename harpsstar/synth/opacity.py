@@ -105,8 +105,7 @@ def calibrated_lines(lines: npt.NDArray[np.void], deltas: npt.NDArray[np.void]) 
     -------
     ndarray of :data:`LINE_DTYPE`
     """
-    place = {key: i for i, key in enumerate(linelist.keys(deltas))}
-    row = np.array([place.get(key, -1) for key in linelist.keys(lines)], dtype=int)
+    row = linelist.rows_of(lines, deltas)
     out = np.empty(len(lines), dtype=LINE_DTYPE)
     for name in ("species", "excitation", "source", "wavelength", "log_gf"):
         out[name] = lines[name]

@@ -65,7 +65,7 @@ def train_images(
     network.image.window.copy_(window(recipe))
     network.to(world.device)
     if world.device.type == "cuda":
-        # batch normalisation of a few channels of long rows: a tenth of the time
+        # else most of a step goes to batch normalisation of few channels of long rows
         lay_out(network, torch.channels_last)
     training: dict[str, Any] = {}
     if isinstance(network, Denoised):

@@ -16,7 +16,7 @@ from harpsstar.nn.zoo import scale_labels
 from harpsstar.spectra.frame import ROWS, canonical_wavelengths
 from harpsstar.synth.emulator import Emulator
 from harpsstar.train.recipes import ImageRecipe, Recipe
-from harpsstar.train.simulate import PROCESSOR, Exposure, Simulator
+from harpsstar.train.simulate import Exposure, Simulator
 
 #: Spectra (stars) in a shard.
 SHARD = 1024
@@ -26,14 +26,14 @@ def simulator_for(
     recipe: Recipe | ImageRecipe,
     emulator: Emulator,
     seed: int,
-    device: torch.device = PROCESSOR,
+    maker: Emulator | None = None,
 ) -> Simulator:
     """Make the simulator that a recipe asks for; see :class:`~.simulate.Simulator`."""
     instrument = get_instrument("HARPS-N")
     wave = torch.from_numpy(canonical_wavelengths().copy())
     blaze = torch.from_numpy(instrument.blaze(list(ROWS))).float()
     blaze = blaze / blaze.median()
-    return Simulator(emulator, wave, blaze, recipe.resolution, recipe.priors, seed, device)
+    return Simulator(emulator, wave, blaze, recipe.resolution, recipe.priors, seed, maker)
 
 
 @torch.no_grad()

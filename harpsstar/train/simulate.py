@@ -6,7 +6,6 @@ missing pixels, then the continuum fitted against a model whose labels are only 
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -24,9 +23,6 @@ from harpsstar.synth.relations import (
     vmac_relation,
     vmic_relation,
 )
-
-#: Where what is random is drawn, and spectra are made unless told otherwise.
-PROCESSOR = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -162,9 +158,9 @@ class Simulator:
     priors : Priors
     seed : int
         The whole stream is a function of it.
-    device : torch.device
-        Where spectra are made. Stars and masks are drawn on the processor, alike for every
-        device; noise is drawn where it is needed.
+    maker : Emulator, optional
+        The same emulator on the device where spectra are made, `emulator` by default. Stars and
+        masks are drawn on the processor, alike for every device; noise is drawn where it is needed.
     """
 
     def __init__(
@@ -175,18 +171,18 @@ class Simulator:
         resolution: float,
         priors: Priors,
         seed: int,
-        device: torch.device = PROCESSOR,
+        maker: Emulator | None = None,
     ) -> None:
         self.emulator = emulator
-        self.device = device
-        self._maker = emulator if device == PROCESSOR else copy.deepcopy(emulator).to(device)
+        self._maker = emulator if maker is None else maker
+        self.device = self._maker.device
         self.sampler = emulator.sampler(wave)
-        self.blaze = blaze.to(device)
+        self.blaze = blaze.to(self.device)
         self.resolution = resolution
         self.priors = priors
         self.generator = self.noise = torch.Generator().manual_seed(seed)
-        if device != PROCESSOR:
-            self.noise = torch.Generator(device).manual_seed(seed)
+        if self.device != self.generator.device:
+            self.noise = torch.Generator(self.device).manual_seed(seed)
 
     def draw(self, n: int) -> Stars:
         """Draw `n` stars from the priors."""

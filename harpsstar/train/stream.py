@@ -5,7 +5,6 @@ A stream is a function of seed and epoch, so that a resumed training sees what i
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from typing import Protocol, cast
 
@@ -96,9 +95,7 @@ class SeedsStream:
     ) -> None:
         self.recipe, self.world = recipe, World() if world is None else world
         self._stars = Emulator.load(interpolation="linear") if emulator is None else emulator
-        self.emulator = self._stars
-        if self.world.device.type != "cpu":
-            self.emulator = copy.deepcopy(self._stars).to(self.world.device)
+        self.emulator = self._stars.on(self.world.device)
         self._sampler = self.emulator.sampler(canonical_wavelengths())
 
     def labels(self, n: int, seed: int) -> Tensor:
@@ -164,6 +161,7 @@ class OursStream:
     ) -> None:
         self.recipe, self.world = recipe, World() if world is None else world
         self.emulator = Emulator.load() if emulator is None else emulator
+        self._maker = self.emulator.on(self.world.device)
 
     def training(self, epoch: int, batch: int) -> Iterator[Batch]:
         """Batches of one epoch for this process; see :class:`Stream`."""
@@ -184,7 +182,7 @@ class OursStream:
     @torch.no_grad()
     def _observed(self, n: int, batch: int, seed: int) -> Iterator[Batch]:
         device, wrong = self.world.device, self.recipe.data.model_error
-        simulator = simulator_for(self.recipe, self.emulator, seed, device)
+        simulator = simulator_for(self.recipe, self.emulator, seed, self._maker)
         for start in range(0, n, batch):
             stars = self._draw(simulator, min(batch, n - start))
             rv = simulator.priors.rv_error * torch.randn(len(stars), generator=simulator.generator)

@@ -107,7 +107,7 @@ class SpectraOptions:
         if min(self.spectra, self.validation) < 1 or not self.snr > 0:
             raise ValueError("spectra, validation and snr must be positive")
         if self.model_error < 0 or (self.model_error and self.preset == "seeds"):
-            raise ValueError("model_error must be positive, and preset ours")
+            raise ValueError("model_error must not be negative, and is for preset ours alone")
         if not TEFF.low <= self.teff[0] < self.teff[1] <= TEFF.high:
             raise ValueError(f"teff must increase within {TEFF.low:g} to {TEFF.high:g} K")
         if not self.wavelengths[0] < self.wavelengths[1]:
