@@ -1,10 +1,11 @@
 """How fast each network trains, beside what its convolutions alone would take.
 
 Run as ``python benchmarks/training.py [--batch 32] [--threads 1] [--device cpu]
-[--precision bfloat16] [--recipe NAME …]``. A step is forward, loss, backward and optimiser on
-spectra that are there already; "with spectra" adds the making of them. The bare convolutions are
-every convolution and fully connected layer of the network, forward and backward, one after the
-other on tensors of their own shapes: what no implementation on the same library can be faster than.
+[--precision bfloat16] [--channels-last] [--recipe NAME …]``. A step is forward, loss, backward and
+optimiser on spectra that are there already; "with spectra" adds the making of them. The bare
+convolutions are every convolution and fully connected layer of the network, forward and backward,
+one after the other on tensors of their own shapes: what no implementation on the same library can
+be faster than.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from torch import Tensor, nn
 from harpsstar.nn.dae import Denoised
 from harpsstar.nn.image import ImageNetwork
 from harpsstar.nn.zoo import build
-from harpsstar.train.images import Likelihood, Reconstruction
+from harpsstar.train.images import Likelihood, Reconstruction, lay_out
 from harpsstar.train.loop import network_options
 from harpsstar.train.recipes import ImageRecipe, packaged, read_recipe
 from harpsstar.train.stream import stream_for
@@ -83,6 +84,8 @@ def measure(recipe: ImageRecipe, options: argparse.Namespace) -> None:
     network = build(*network_options(recipe))
     assert isinstance(network, ImageNetwork)
     network.to(device).train()
+    if options.channels_last:
+        lay_out(network, torch.channels_last)
     stream = stream_for(recipe, World(device))
     batches = itertools.cycle([next(stream.validation(options.batch))])
 
@@ -96,6 +99,8 @@ def measure(recipe: ImageRecipe, options: argparse.Namespace) -> None:
         encoder = build(*network_options(recipe))
         assert isinstance(encoder, Denoised)
         encoder.to(device)
+        if options.channels_last:
+            lay_out(encoder, torch.channels_last)
         parts.append((
             "  its auto-encoder", encoder.denoiser,
             Reconstruction(encoder.denoiser, encoder.image),
@@ -134,6 +139,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precision", default="bfloat16", choices=["bfloat16", "float32"])
+    parser.add_argument("--channels-last", action="store_true")
     rows = [name for name in packaged() if name.startswith("quick-") and name.endswith("full-20")]
     parser.add_argument("--recipe", nargs="*", default=rows)
     options = parser.parse_args()

@@ -12,6 +12,61 @@ from torch import Tensor, nn
 
 from harpsstar.nn.heads import Gaussian
 from harpsstar.nn.image import ImageNetwork, convolution
+from harpsstar.nn.principal import principal_components
+
+
+class LinearAutoEncoder(nn.Module):
+    """z = (x′ − m) Pᵀ / s and back, m + z s P: the best auto-encoder of straight lines.
+
+    Rows of P are principal components of noise-free images, m their mean, s the spread of each
+    component. It is set by :meth:`fit` and not trained: eq. 4 has its minimum there in closed form,
+    but for the noise that is left in z (Baldi & Hornik 1989).
+
+    Parameters
+    ----------
+    latent : int
+        Length of z.
+    shape : tuple of int
+        (orders, pixels).
+    """
+
+    mean: Tensor
+    basis: Tensor
+    spread: Tensor
+
+    def __init__(self, latent: int, shape: tuple[int, int]) -> None:
+        super().__init__()
+        self.shape = shape
+        n_pixels = shape[0] * shape[1]
+        self.register_buffer("mean", torch.zeros(n_pixels))
+        self.register_buffer("basis", torch.zeros(latent, n_pixels))
+        self.register_buffer("spread", torch.ones(latent))
+
+    @torch.no_grad()
+    def fit(self, images: Tensor) -> Tensor:
+        """Set it from noise-free images (N, 1, orders, pixels), N ≥ latent.
+
+        Returns
+        -------
+        Tensor
+            (latent,) share of the variance in each component.
+        """
+        flat = images.flatten(1)
+        mean = flat.mean(0)
+        basis, share = principal_components(flat - mean, len(self.spread))
+        self.mean.copy_(mean)
+        self.basis.copy_(basis)
+        self.spread.copy_(((flat - mean) @ basis.T).std(0).clamp_min(1e-6))
+        return share
+
+    def encode(self, image: Tensor) -> Tensor:
+        """Code (B, latent) of images (B, 1, orders, pixels)."""
+        return (image.flatten(1) - self.mean) @ self.basis.T / self.spread
+
+    def decode(self, code: Tensor) -> Tensor:
+        """Images (B, 1, orders, pixels) of codes (B, latent)."""
+        flat = self.mean + (code * self.spread) @ self.basis
+        return flat.view(-1, 1, *self.shape)
 
 
 class DenoisingAutoEncoder(nn.Module):
@@ -21,6 +76,11 @@ class DenoisingAutoEncoder(nn.Module):
     connected layer, whose output is the latent code z; the decoder g_θ is its mirror image, with
     pixels repeated where the encoder strides. z sees all lines at once: noise is removed by what
     spectra can look like, not by smoothing.
+
+    With ``linear`` the principal components of noise-free spectra stand beside the convolutions
+    (ours: the paper does not say how long the code takes to learn, and it is long). z is the sum of
+    what both make of a spectrum, the image the sum of what both make of z; the convolutions begin
+    at nothing and learn what the straight lines leave.
 
     Parameters
     ----------
@@ -32,11 +92,13 @@ class DenoisingAutoEncoder(nn.Module):
         Length of z.
     shape : tuple of int
         (orders, pixels); pixels a multiple of the product of the strides.
+    linear : bool
+        Put a :class:`LinearAutoEncoder` beside the convolutions.
 
     Raises
     ------
     ValueError
-        When it is not.
+        When pixels are no such multiple.
     """
 
     def __init__(
@@ -45,6 +107,7 @@ class DenoisingAutoEncoder(nn.Module):
         strides: Sequence[int] = (4, 4, 2),
         latent: int = 256,
         shape: tuple[int, int] = (8, 4096),
+        linear: bool = False,
     ) -> None:
         super().__init__()
         total = 1
@@ -63,11 +126,22 @@ class DenoisingAutoEncoder(nn.Module):
             decoder += [nn.Upsample(scale_factor=(1, stride)), convolution(n_in, n_out), nn.ReLU()]
             n_in = n_out
         self.decoder = nn.Sequential(*decoder, nn.Conv2d(n_in, 1, (1, 7), padding=(0, 3)))
+        self.linear = LinearAutoEncoder(latent, shape) if linear else None
+        if linear:
+            for last in (self.encoder[-1], self.decoder[-1]):
+                for parameter in last.parameters():
+                    nn.init.zeros_(parameter)
+
+    def encode(self, image: Tensor) -> Tensor:
+        """z = f_φ(x′), (B, latent), of images (B, 1, orders, pixels)."""
+        code: Tensor = self.encoder(image)
+        return code if self.linear is None else code + self.linear.encode(image)
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, 1, orders, pixels) noisy to (B, 1, orders, pixels) without noise."""
-        denoised: Tensor = self.decoder(self.encoder(image))
-        return denoised
+        code = self.encode(image)
+        denoised: Tensor = self.decoder(code)
+        return denoised if self.linear is None else denoised + self.linear.decode(code)
 
     def loss(self, noisy: Tensor, clean: Tensor) -> Tensor:
         """Eq. 4 per pixel, a scalar: mean of |x − g_θ(f_φ(x′))|²; both (B, 1, orders, pixels)."""

@@ -14,6 +14,8 @@ from harpsstar.nn.heads import HEADS, Gaussian
 
 #: Pixels of a convolution along an order.
 KERNEL = 7
+#: Deviation from the continuum, in its units, that a network is shown at most.
+_LARGEST = 2.0
 # 1/sigma of a uniform distribution over -1 to 1 is 1.7: where training starts.
 _LOG_PRECISION = 0.55
 
@@ -42,10 +44,12 @@ class SpectralImage(nn.Module):
         """Normalised flux and inverse variance (B, orders, pixels) to (B, 1, orders, pixels).
 
         The continuum becomes zero, as the padding of the convolutions and every pixel without
-        weight or outside the window are.
+        weight or outside the window are. What no line and no noise makes, such as a cosmic ray, is
+        cut.
         """
         used = (ivar > 0) & self.window
-        return torch.where(used, flux - 1, torch.zeros_like(flux)).unsqueeze(1)
+        depth = (flux - 1).clamp(-_LARGEST, _LARGEST)
+        return torch.where(used, depth, torch.zeros_like(flux)).unsqueeze(1)
 
     def log_noise(self, ivar: Tensor) -> Tensor:
         """(B,) natural log of the median noise of the pixels used, from (B, orders, pixels)."""

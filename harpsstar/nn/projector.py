@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from harpsstar.nn.heads import FullCovariance, Gaussian
+from harpsstar.nn.principal import principal_components
 
 _LARGEST_INPUT = 15.0
 
@@ -69,9 +70,7 @@ class Projector(nn.Module):
         root = (weight.flatten() / weight.mean()).sqrt()
         mean = flat.mean(0)
         centred = (flat - mean) * root
-        value, vector = torch.linalg.eigh((centred @ centred.T).double())
-        vector = vector.flip(1)[:, :n_features].float()
-        basis = nn.functional.normalize(vector.T @ centred, dim=1)
+        basis, share = principal_components(centred, n_features)
         scale = basis.abs().amax(1, keepdim=True) / 127
         self.basis.copy_((basis / scale).round().to(torch.int8))
         self.basis_scale.copy_(scale.squeeze(1))
@@ -79,8 +78,7 @@ class Projector(nn.Module):
         self.root_weight.copy_(root)
         self._matrix = None
         self.spread.copy_(self(spectra, spectra, torch.ones_like(spectra)).std(0).clamp_min(1e-6))
-        value = value.flip(0)
-        return (value[:n_features] / value.sum()).float()
+        return share
 
     def matrix(self) -> Tensor:
         """(n_pixels, K) the projection with weights and scales multiplied in, made once."""

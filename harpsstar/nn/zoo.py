@@ -23,6 +23,7 @@ from harpsstar.nn.dae import Denoised, DenoisingAutoEncoder
 from harpsstar.nn.image import ImageNetwork
 from harpsstar.nn.projector import ProjectorNetwork
 from harpsstar.nn.resnet import ResNet
+from harpsstar.nn.rounding import pack, unpack
 
 FORMAT = "harpsstar-model-1"
 
@@ -122,39 +123,19 @@ def _scaling(like: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def save(model: Model, path: Path) -> str:
-    """Write a model, replacing the file whole, rounded as by :func:`rounded`.
+    """Write a model, replacing the file whole, rounded as by :func:`harpsstar.nn.rounding.rounded`.
 
     Returns
     -------
     str
         SHA-256 of the file.
     """
-    tensors = {
-        name: (value.half() if _is_matrix(value) else value).cpu()
-        for name, value in model.network.state_dict().items()
-    }
+    tensors = pack(model.network.state_dict())
     tensors |= {"calibration.scale": model.scale, "calibration.log_snr": model.log_snr}
     write_tensors(
         tensors, path, {"format": FORMAT, "name": model.name, "card": json.dumps(model.card)}
     )
     return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-@torch.no_grad()
-def rounded(network: Network) -> Network:
-    """Round matrices and kernels of a network to what a file keeps, in place.
-
-    Float16 has 11 bits, a relative rounding of 5e-4. What is measured after this holds for the
-    file, and a file keeps this network exactly.
-    """
-    for value in network.state_dict().values():
-        if _is_matrix(value):
-            value.copy_(value.half())
-    return network
-
-
-def _is_matrix(value: Tensor) -> bool:
-    return value.dtype == torch.float32 and value.ndim > 1
 
 
 def packaged() -> list[str]:
@@ -223,7 +204,7 @@ def load(name: str | Path = "default") -> Model:
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     scale, log_snr = tensors.pop("calibration.scale"), tensors.pop("calibration.log_snr")
     try:
-        network.load_state_dict(tensors)
+        network.load_state_dict(unpack(tensors))
     except RuntimeError as error:
         raise ModelError(
             "its tensors do not fit the network that its card names", path=path

@@ -29,6 +29,9 @@ _BIN = 8
 _CHUNK = 8
 _ITERATIONS = 12
 _TOLERANCE = 1e-6
+#: Times that a step is halved at most, and the change of a sum that is none.
+_HALVINGS = 6
+_ROUNDING = 1e-9
 #: Relative to the mean diagonal; it damps the steps and does not shift the solution.
 _RIDGE = 1e-6
 #: Largest logarithm of the continuum relative to its mean: beyond, no pixel constrains it.
@@ -153,10 +156,34 @@ def _iterate(
         normal[..., pairs[1], pairs[0]] = elements
         gradient = (continuum * (data - continuum * square)) @ basis.T
         step = _where_rows(positive, _solve(normal, gradient).clamp(-1.0, 1.0))
+        step = _shortened(step, q, continuum, data, square, basis)
         q = q + step
         if float(step.detach().abs().max()) < _TOLERANCE:
             break
     return q, normal
+
+
+def _shortened(
+    step: Tensor, q: Tensor, continuum: Tensor, data: Tensor, square: Tensor, basis: Tensor
+) -> Tensor:
+    """Steps (r, k) from q and its continuum that leave no row worse fitted.
+
+    Where little constrains a row, a step may overshoot; and from a continuum of almost nothing,
+    where a gradient vanishes too, no later one comes back.
+    """
+    import torch
+
+    def misfit(continuum: Tensor) -> Tensor:
+        return (continuum * (continuum * square - 2 * data)).sum(-1)
+
+    before = misfit(continuum)
+    allowed = before + _ROUNDING * before.abs()
+    for _ in range(_HALVINGS):
+        worse = misfit(_exponential(q + step, basis)) > allowed
+        if not bool(worse.any()):
+            break
+        step = torch.where(worse[..., None], 0.5 * step, step)
+    return step
 
 
 def _exponential(q: Tensor, basis: Tensor) -> Tensor:

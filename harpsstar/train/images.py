@@ -14,10 +14,11 @@ from harpsstar.labels import NAMES
 from harpsstar.nn.dae import Denoised, DenoisingAutoEncoder
 from harpsstar.nn.heads import Gaussian
 from harpsstar.nn.image import ImageNetwork, SpectralImage
-from harpsstar.nn.zoo import rounded, unscale_covariance, unscale_labels
+from harpsstar.nn.rounding import rounded
+from harpsstar.nn.zoo import unscale_covariance, unscale_labels
 from harpsstar.synth.emulator import Emulator
 from harpsstar.train.fit import Batch, Fit, Progress, Task
-from harpsstar.train.recipes import ImageRecipe, OptimiserOptions
+from harpsstar.train.recipes import COMPONENTS_FROM, ImageRecipe, OptimiserOptions
 from harpsstar.train.result import Trained
 from harpsstar.train.stream import Stream, stream_for, window
 from harpsstar.train.world import World
@@ -64,7 +65,7 @@ def train_images(
     stream = stream_for(recipe, world, emulator)
     network.image.window.copy_(window(recipe))
     network.to(world.device)
-    if world.device.type == "cuda":
+    if world.device.type == "cuda" or recipe.optimiser.channels_last:
         # else most of a step goes to batch normalisation of few channels of long rows
         lay_out(network, torch.channels_last)
     training: dict[str, Any] = {}
@@ -104,12 +105,24 @@ def _train_denoiser(
     options = recipe.denoiser.optimiser
     folder = folder / "denoiser"
     folder.mkdir(exist_ok=True)
+    if network.denoiser.linear is not None:
+        network.denoiser.linear.fit(_clean(network.image, stream, options.batch))
     objective = Reconstruction(network.denoiser, network.image)
     task = _task(objective, recipe, options, stream, world)
     fit = Fit(task, options, folder, world, "training the auto-encoder")
     loss = fit.take_best() if finish else fit.run(progress)
     network.denoiser.requires_grad_(False)
     return _effort(fit, loss)
+
+
+def _clean(image: SpectralImage, stream: Stream, batch: int) -> Tensor:
+    """Images without noise, (COMPONENTS_FROM, 1, orders, pixels), of the first epoch's stars."""
+    clean: list[Tensor] = []
+    for batch_of in stream.training(0, batch):
+        clean.append(image(batch_of[-1], torch.ones_like(batch_of[-1])))
+        if sum(map(len, clean)) >= COMPONENTS_FROM:
+            break
+    return torch.cat(clean)[:COMPONENTS_FROM]
 
 
 def _effort(fit: Fit, loss: float) -> dict[str, Any]:

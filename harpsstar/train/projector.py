@@ -13,7 +13,7 @@ from harpsstar._tensors import write_tensors
 from harpsstar.infer.calibrate import calibrate
 from harpsstar.infer.estimate import Estimator
 from harpsstar.nn.projector import ProjectorNetwork
-from harpsstar.nn.zoo import rounded
+from harpsstar.nn.rounding import rounded
 from harpsstar.spectra.frame import canonical_wavelengths
 from harpsstar.synth.emulator import Emulator
 from harpsstar.train.fit import Batch, Fit, Progress, Task

@@ -189,7 +189,8 @@ class OursStream:
             clean = simulator.spectra(stars, rv)
             real = clean
             if wrong:
-                real = clean + wrong * draw_errors(len(stars), simulator.noise)
+                error = wrong * draw_errors(len(stars), simulator.noise)
+                real = (clean + error).clamp_min(0.0)  # no line is deeper than the continuum
             snr = torch.full((len(stars),), self.recipe.data.snr)
             exposure = simulator.expose(real, snr)
             flux, _, ivar = simulator.normalise(exposure, simulator.nearby(stars, snr))

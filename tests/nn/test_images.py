@@ -159,6 +159,44 @@ def test_an_auto_encoder_removes_noise_that_it_has_not_seen():
     assert left < 0.3 * float((noisy - clean).square().mean())
 
 
+def straight(n, seed=4):
+    """Images that differ along four directions only, and the same with noise."""
+    generator = torch.Generator().manual_seed(seed)
+    basis = torch.randn(4, 1, *SHAPE, generator=torch.Generator().manual_seed(99))
+    clean = torch.einsum("nk,kcop->ncop", torch.randn(n, 4, generator=generator), basis)
+    return clean, clean + torch.randn(clean.shape, generator=generator)
+
+
+def test_straight_lines_are_all_that_a_fresh_linear_auto_encoder_knows():
+    """It removes the noise of images that differ linearly, as well as four numbers can be known."""
+    made = DenoisingAutoEncoder((6, 8), (2, 4), 4, SHAPE, linear=True).eval()
+    share = made.linear.fit(straight(200, seed=1)[0])
+    assert float(share.sum()) > 0.9999
+    clean, noisy = straight(50)
+    with torch.no_grad():
+        torch.testing.assert_close(made(clean), clean, rtol=0, atol=1e-3)
+        left = float((made(noisy) - clean).square().mean())
+    assert left < 1.3 * 4 / clean[0].numel()  # noise of variance one in four numbers
+
+
+def test_the_convolutions_of_a_linear_auto_encoder_learn_what_is_left():
+    made = DenoisingAutoEncoder((6, 8), (2, 4), 4, SHAPE, linear=True)
+    made.linear.fit(straight(200, seed=1)[0])
+    optimiser = torch.optim.AdamW(made.parameters(), lr=3e-3)
+
+    def bent(n, seed):
+        clean = straight(n, seed)[0]
+        return clean + 0.3 * clean.square()
+
+    before = float(made.eval().loss(bent(50, 2), bent(50, 2)).detach())
+    made.train()
+    for step in range(100):
+        optimiser.zero_grad()
+        made.loss(bent(32, 10 + step), bent(32, 10 + step)).backward()
+        optimiser.step()
+    assert float(made.eval().loss(bent(50, 2), bent(50, 2)).detach()) < 0.8 * before
+
+
 def test_pixels_that_do_not_divide_are_refused():
     with pytest.raises(ValueError, match="strides of 8"):
         DenoisingAutoEncoder((6, 8), (2, 4), 24, (8, 100))
@@ -178,6 +216,15 @@ def test_nothing_comes_out_of_an_auto_encoder_outside_the_window():
     denoised = network.denoise(images())
     assert (denoised[..., 100:] == 0).all()
     assert (denoised[..., :100] != 0).any()
+
+
+def test_a_cosmic_ray_counts_no_more_than_the_deepest_that_an_image_holds():
+    image = SpectralImage(SHAPE)
+    flux, ivar = torch.ones(1, *SHAPE), torch.ones(1, *SHAPE)
+    flux[0, 0, :2] = torch.tensor([1e12, -1e12])
+    assert image(flux, ivar)[0, 0, 0, :2].tolist() == [2.0, -2.0]
+    flux[0, 0, 0] = 0.0
+    assert float(image(flux, ivar)[0, 0, 0, 0]) == -1.0
 
 
 def test_the_noise_of_an_image_is_that_of_the_pixels_in_its_window():

@@ -12,6 +12,7 @@ from harpsstar.errors import ModelError
 from harpsstar.labels import NAMES
 from harpsstar.nn import zoo
 from harpsstar.nn.heads import HEADS
+from harpsstar.nn.rounding import rounded
 
 SHAPE = (8, 128)
 SNR = 100.0
@@ -111,8 +112,8 @@ def test_a_file_keeps_a_model_up_to_the_rounding_of_matrices(model, tmp_path):
     torch.testing.assert_close(loaded.log_snr, model.log_snr, rtol=0, atol=0)
     kept = loaded.network.state_dict()
     for name, value in model.network.state_dict().items():
-        rounded = value.dtype == torch.float32 and value.ndim > 1
-        expected = value.half().float() if rounded else value
+        matrix = value.dtype == torch.float32 and value.ndim > 1
+        expected = value.half().float() if matrix else value
         torch.testing.assert_close(kept[name], expected, rtol=0, atol=0, msg=name)
     # Rounded once, it is rounded for good.
     zoo.save(loaded, second)
@@ -136,7 +137,7 @@ def test_a_loaded_model_answers_as_it_did(model, tmp_path):
 
 
 def test_rounded_once_a_file_keeps_a_model_exactly(model, tmp_path):
-    zoo.rounded(model.network)
+    rounded(model.network)
     zoo.save(model, tmp_path / "a.safetensors")
     kept = zoo.load(tmp_path / "a.safetensors").network
     for name, value in model.network.state_dict().items():

@@ -168,3 +168,23 @@ def test_rough_continuum_scales_with_the_flux_and_ignores_masked(
     used = np.arange(8) != 5
     assert np.allclose(scaled[used], 8.0 * reference[used], rtol=1e-12)
     assert np.all(scaled[5] == 1.0)
+
+
+def test_a_wrong_model_of_a_quarter_of_an_order_does_not_drive_the_fit_away() -> None:
+    """Little constrains the polynomial there: a step too far ended at no light and stayed."""
+    generator = torch.Generator().manual_seed(1)
+    n = 100
+    centres, depths = 4096 * torch.rand(2, n, 30, 1, generator=generator)
+    lines = depths / 4500 * torch.exp(-0.5 * ((2048 * (X + 1) - centres) / 25) ** 2)
+    model = 1 - lines.sum(1).clamp_max(0.95)
+    wrong = 1 + 0.1 * torch.randn(n, 512, generator=generator).repeat_interleave(8, 1)
+    flux = model * wrong
+    ivar = torch.zeros_like(model)
+    for row, start in enumerate(torch.randint(3000, (n,), generator=generator).tolist()):
+        ivar[row, start : start + 1060] = 1e4
+
+    def misfit(continuum: torch.Tensor) -> torch.Tensor:
+        return (ivar * (flux - model * continuum) ** 2).sum(1)
+
+    level = (ivar * model * flux).sum(1) / (ivar * model**2).sum(1)
+    assert (misfit(fit_continuum(flux, ivar, model)) < 1.02 * misfit(level[:, None])).all()

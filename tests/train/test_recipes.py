@@ -135,6 +135,20 @@ def test_the_rows_are_trained_as_the_paper_says(row):
         assert (made.schedule, made.gamma, made.last_epochs) == ("step", 0.1, 50)
 
 
+@pytest.mark.parametrize("name", [name for name in packaged() if name.startswith("long-")])
+def test_a_long_recipe_differs_from_the_quick_one_in_size_alone(name):
+    long, quick = read_recipe(name), read_recipe(name.replace("long", "quick"))
+    assert network_options(long)[0] == network_options(quick)[0]
+    assert (long.network.covariance, long.seed) == (quick.network.covariance, quick.seed)
+    sizes = {"spectra": quick.data.spectra, "validation": quick.data.validation}
+    assert dataclasses.replace(long.data, **sizes) == quick.data
+
+
+def test_more_components_than_spectra_are_refused():
+    with pytest.raises(ConfigError, match="at most data.spectra"):
+        read_recipe("quick-dae-resnet-diagonal-20", ("data.spectra = 63",))
+
+
 @pytest.mark.parametrize("name", [name for name in packaged() if name != "default"])
 def test_the_network_of_every_recipe_can_be_built(name):
     recipe = read_recipe(name)
@@ -197,10 +211,11 @@ def test_every_key_and_recipe_is_documented():
     for kind in (Recipe, ImageRecipe):
         for key in keys_of(kind):
             assert key in documented, key
-    seeds = {name for name in packaged() if not name.startswith("quick-")}
+    seeds = {name for name in packaged() if not name.startswith(("quick-", "long-"))}
     assert seeds <= documented
     assert {name.replace("seeds", "quick") for name in seeds if "seeds" in name} == {
         name for name in packaged() if name.startswith("quick-")
     }
-    real = {key for kind in (Recipe, ImageRecipe) for key in keys_of(kind)} | seeds | {"quick-…"}
+    real = {key for kind in (Recipe, ImageRecipe) for key in keys_of(kind)} | seeds
+    real |= {"quick-…", "long-…"}
     assert documented <= real

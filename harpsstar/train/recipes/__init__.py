@@ -19,6 +19,8 @@ from harpsstar.labels import TEFF
 from harpsstar.train.simulate import Priors
 
 Covariance: TypeAlias = Literal["diagonal", "full"]
+#: Spectra without noise that the linear part of an auto-encoder is found from, of an epoch's.
+COMPONENTS_FROM = 2048
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,10 @@ class OptimiserOptions:
         multiplied by ``gamma`` for the last ``last_epochs`` epochs.
     precision : {"float32", "bfloat16"}
         Of convolutions and matrix products; heads and losses are always float32.
+    channels_last : bool
+        Lay kernels out with their channels last. What they compute stays; processors without
+        matrix units (``amx``) train attention networks 1.7 times faster so. On an accelerator it
+        is always done.
     """
 
     epochs: int = 40
@@ -138,6 +144,7 @@ class OptimiserOptions:
     gamma: float = 0.1
     last_epochs: int = 50
     precision: Literal["float32", "bfloat16"] = "float32"
+    channels_last: bool = False
 
     def __post_init__(self) -> None:
         """Refuse numbers that no training can use."""
@@ -152,6 +159,7 @@ class DenoiserOptions:
     channels: tuple[int, ...] = (16, 16, 16)
     strides: tuple[int, ...] = (4, 4, 2)
     latent: int = 256
+    linear: bool = False
     optimiser: OptimiserOptions = field(default_factory=OptimiserOptions)
 
     def __post_init__(self) -> None:
@@ -218,6 +226,16 @@ class ImageRecipe:
     optimiser: OptimiserOptions = field(default_factory=OptimiserOptions)
     calibration: HeldOutOptions = field(default_factory=HeldOutOptions)
     priors: Priors = field(default_factory=Priors)
+
+    def __post_init__(self) -> None:
+        """Refuse an auto-encoder with more components than there are spectra."""
+        if self.denoiser is None or not self.denoiser.linear:
+            return
+        if min(self.data.spectra, COMPONENTS_FROM) < self.denoiser.latent:
+            raise ValueError(
+                "with denoiser.linear, denoiser.latent must be at most data.spectra and "
+                f"{COMPONENTS_FROM}"
+            )
 
 
 @dataclass(frozen=True)
