@@ -35,7 +35,8 @@ RESNET = ResNetRecipe(
 ATTENTION = AttentionRecipe(
     "tiny-attention", network=AttentionOptions(covariance="full", channels=(2, 2, 2, 2), bins=8,
                                                hidden=8),
-    denoiser=DenoiserOptions(channels=(2, 2), strides=(8, 8), latent=4, optimiser=OPTIMISER),
+    denoiser=DenoiserOptions(channels=(2, 2), strides=(8, 8), latent=4, linear=True,
+                             optimiser=OPTIMISER),
     **REST)  # fmt: skip
 
 
@@ -65,6 +66,30 @@ def test_the_card_says_what_the_training_was(trained):
     assert training["device"].startswith("cpu")
     assert loaded.card["recipe"]["denoiser"]["latent"] == 4
     assert loaded.card["grid"]["sha256"]
+
+
+def test_the_linear_part_of_the_auto_encoder_is_that_of_the_spectra(trained, emulators):
+    """Four components of eight stars draw those stars much better than their mean does."""
+    network = trained[0].network
+    stream = SeedsStream(ATTENTION, emulator=emulators["seeds"])
+    clean = torch.cat([batch[-1] for batch in stream.training(0, 4)])
+    images = network.image(clean, torch.ones_like(clean))
+    linear = network.denoiser.linear
+    left = linear.decode(linear.encode(images)) - images
+    assert float(left.square().mean()) < 0.2 * float((images - images.mean(0)).square().mean())
+
+
+def test_kernels_laid_out_otherwise_are_trained_alike(tmp_path, emulators):
+    found = []
+    for last in (False, True):
+        optimiser = dataclasses.replace(OPTIMISER, channels_last=last)
+        recipe = dataclasses.replace(ATTENTION, denoiser=None, optimiser=optimiser)
+        folder = tmp_path / str(last)
+        model = train(recipe, folder / "m.safetensors", folder=folder,
+                      emulator=emulators["seeds"])  # fmt: skip
+        assert all(p.is_contiguous() for p in model.network.parameters())
+        found.append(model.card["training"]["validation_loss"])
+    assert found[1] == pytest.approx(found[0], rel=1e-3)
 
 
 def test_the_file_keeps_what_was_calibrated(trained, emulators):
