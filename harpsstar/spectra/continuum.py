@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 LEAST_SHARE = 0.25
 #: Pixels summed before the iterations; a polynomial of low degree is constant over them.
 _BIN = 8
-#: Rows treated at a time: one spectrum, so that its result does not depend on its batch.
-_CHUNK = 8
+#: Rows treated at a time: one spectrum, so that its result does not depend on its batch; on an
+#: accelerator, where so little would cost more to start than to compute, many.
+_CHUNK, _CHUNK_ACCELERATED = 8, 2048
 _ITERATIONS = 12
 _TOLERANCE = 1e-6
 #: Times that a step is halved at most, and the change of a sum that is none.
@@ -94,9 +95,8 @@ def _by_chunks(
 
     arrays = torch.broadcast_tensors(*arrays)
     rows = [x.reshape(-1, x.shape[-1]) for x in arrays]
-    parts = [
-        function(*(x[i : i + _CHUNK] for x in rows)) for i in range(0, rows[0].shape[0], _CHUNK)
-    ]
+    size = _CHUNK if arrays[0].device.type == "cpu" else _CHUNK_ACCELERATED
+    parts = [function(*(x[i : i + size] for x in rows)) for i in range(0, len(rows[0]), size)]
     return [torch.cat(part).reshape(arrays[0].shape) for part in zip(*parts, strict=True)]
 
 
