@@ -1,4 +1,8 @@
-"""Table 4 of Hüttel & Clemmensen (2021): observed spectra of the Sun, by networks alone."""
+"""Table 4 of Hüttel & Clemmensen (2021): observed spectra of the Sun, by networks alone.
+
+A network of one SNR that knows only whole spectra is shown what it was trained on: see
+:func:`as_trained`.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +29,8 @@ from harpsstar.synth.emulator import Emulator
 SUN = (5772.0, 4.438, 0.0, 1.71)
 #: Passes of continuum and network on an observed spectrum.
 N_PASSES = 3
+#: Draws of the noise that is put on a spectrum of a higher SNR than a network knows.
+N_DRAWS = 16
 
 
 @dataclass(frozen=True)
@@ -119,7 +125,8 @@ def network_labels(model: Model, prepared: Prepared, emulator: Emulator) -> tupl
     """Labels (4,) and calibrated covariance (4, 4) of a network alone.
 
     The continuum is fitted against the emulator at the labels of the pass before, the first time
-    at those of the velocity template.
+    at those of the velocity template. Labels and covariance are means over :data:`N_DRAWS` draws
+    of the noise of :func:`as_trained`.
     """
     nothing = torch.zeros(canonical_wavelengths().shape)
     estimator = Estimator(model, emulator, canonical_wavelengths(), mismatch=nothing)
@@ -128,10 +135,45 @@ def network_labels(model: Model, prepared: Prepared, emulator: Emulator) -> tupl
                                                       prepared.canonical.ivar)
     )  # fmt: skip
     labels = torch.tensor([prepared.velocity.labels], dtype=torch.float32)
+    generator, snr = torch.Generator().manual_seed(0), recipe_of(model).data.snr
     for _ in range(N_PASSES):
         spectrum = estimator.spectra(emulator.grid.nearest(labels), prepared.observation.resolution)
         normal, weight = continuum.normalise(flux, ivar, spectrum)
-        answer = model.network(normal, spectrum, weight)
-        labels = unscale_labels(answer.mean)
-    covariance = unscale_covariance(answer.covariance)[0]
+        shown = as_trained(normal[0], weight[0], spectrum[0], snr, N_DRAWS, generator)
+        answer = model.network(shown[0], spectrum.expand_as(shown[0]), shown[1])
+        labels = unscale_labels(answer.mean).mean(0, keepdim=True)
+    covariance = unscale_covariance(answer.covariance).mean(0)
     return labels[0], covariance * model.scale[0][:, None] * model.scale[0]
+
+
+def as_trained(
+    flux: Tensor, ivar: Tensor, model: Tensor, snr: float, n: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Make of a spectrum what a network of whole spectra of one SNR was trained on.
+
+    Where a pixel has no weight (the gap of HARPS's detectors is a tenth of what the paper's
+    networks look at) the model stands in. Where noise is less than 1 / `snr`, more is added, for
+    the maximum of noisy neighbours, which pooling takes, is not that of quiet ones.
+
+    Parameters
+    ----------
+    flux, ivar, model : Tensor
+        (orders, pixels) normalised flux, its inverse variance and the model of the star.
+    snr : float
+        Of the training, per pixel.
+    n : int
+        Draws of the noise.
+    generator : torch.Generator
+
+    Returns
+    -------
+    flux, ivar : Tensor
+        (n, orders, pixels)
+    """
+    there = ivar > 0
+    variance = torch.where(there, 1 / torch.where(there, ivar, torch.ones_like(ivar)), 0.0)
+    wanted = snr**-2
+    noise = torch.randn(n, *flux.shape, generator=generator)
+    more = (wanted - variance).clamp_min(0.0).sqrt()
+    shown = torch.where(there, flux, model) + more * noise
+    return shown, (1 / variance.clamp_min(wanted)).expand_as(shown)

@@ -246,6 +246,22 @@ def test_figure_1_shows_one_spectrum_three_times(linear):
     assert len(export.sample_table(found)) == int((found.image > 0).sum())
 
 
+def test_a_network_is_shown_whole_spectra_of_the_noise_that_it_knows():
+    """The model stands in where there is nothing; quiet pixels get noise, loud ones none."""
+    generator = torch.Generator().manual_seed(5)
+    flux, model = torch.full((3, 4096), 0.8), torch.full((3, 4096), 0.6)
+    ivar = torch.tensor([0.0, 1e6, 100.0])[:, None].expand(3, 4096)
+    shown, weight = sun.as_trained(flux, ivar, model, 50.0, 20, generator)
+    assert shown.shape == weight.shape == (20, 3, 4096)
+    np.testing.assert_allclose(shown.mean((0, 2)), [0.6, 0.8, 0.8], atol=5 * 0.02 / 81920**0.5)
+    added = (0.02**2 - 1e-6) ** 0.5
+    np.testing.assert_allclose(shown.std((0, 2)), [0.02, added, 0.0], rtol=0.02, atol=1e-6)
+    np.testing.assert_allclose(weight[0, :, 0], [2500.0, 2500.0, 100.0], rtol=1e-5)
+    flux[0] = torch.nan  # whatever stands where there is no weight
+    again = sun.as_trained(flux, ivar, model, 50.0, 2, generator)
+    assert all(one.isfinite().all() for one in again)
+
+
 def test_the_sun_is_measured_by_a_network_alone(star, resnet, tmp_path):
     emulator = Emulator.load()
     (row,) = sun.table4([resnet], [star], emulator=emulator)
