@@ -263,10 +263,7 @@ def compress(
     table = np.full((len(every), len(basis)), np.nan)
     table[there] = coefficients
     if older is not None:
-        before = completion.evaluate_at(older, every)
-        known = np.isfinite(before[:, 0])
-        start = np.full_like(table, np.nan)
-        start[known] = _project(before[known], packed["mean"], basis)
+        start = _carried_over(older, every, packed["mean"], basis)
         table = completion.complete(every, table, start)
     n_fine = len(packed["components"])
     packed["nodes"] = np.array(
@@ -292,6 +289,18 @@ def compress(
     }
     write_tensors(packed, output, metadata)
     return metadata
+
+
+def _carried_over(
+    older: Path, every: Sequence[Node], mean: npt.NDArray[np.float32],
+    basis: npt.NDArray[np.float32],
+) -> npt.NDArray[np.float64]:
+    """Coefficients (nodes, components) of an older grid's spectra, nan where it has none."""
+    before = completion.evaluate_at(older, every)
+    known = np.isfinite(before[:, 0])
+    start = np.full((len(every), len(basis)), np.nan)
+    start[known] = _project(before[known], mean, basis)
+    return start
 
 
 @dataclass(frozen=True)
