@@ -144,6 +144,14 @@ def test_a_long_recipe_differs_from_the_quick_one_in_size_alone(name):
     assert dataclasses.replace(long.data, **sizes) == quick.data
 
 
+def test_a_layout_on_which_torch_crashes_is_refused():
+    changes = ("optimiser.channels_last = true",)
+    assert read_recipe("quick-attention-full-20", changes).optimiser.channels_last
+    for name in ("quick-resnet-full-20", "quick-dae-resnet-full-20"):
+        with pytest.raises(ConfigError, match="attention networks"):
+            read_recipe(name, changes)
+
+
 def test_more_components_than_spectra_are_refused():
     with pytest.raises(ConfigError, match="at most data.spectra"):
         read_recipe("quick-dae-resnet-diagonal-20", ("data.spectra = 63",))

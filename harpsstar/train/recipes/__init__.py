@@ -228,7 +228,12 @@ class ImageRecipe:
     priors: Priors = field(default_factory=Priors)
 
     def __post_init__(self) -> None:
-        """Refuse an auto-encoder with more components than there are spectra."""
+        """Refuse what torch cannot do, and more components than there are spectra."""
+        if self.optimiser.channels_last and isinstance(self.network, ResNetOptions):
+            raise ValueError(
+                "optimiser.channels_last is for attention networks: torch crashes on the strides "
+                "of a residual one (an accelerator lays its kernels out so without being told)"
+            )
         if self.denoiser is None or not self.denoiser.linear:
             return
         if min(self.data.spectra, COMPONENTS_FROM) < self.denoiser.latent:
