@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from harpsstar.nn.dae import Denoised
 from harpsstar.nn.image import ImageNetwork
 from harpsstar.nn.zoo import build
-from harpsstar.train.images import Likelihood, Reconstruction, lay_out
+from harpsstar.train.images import Likelihood, Reconstruction, lay_out_for_training
 from harpsstar.train.loop import network_options
 from harpsstar.train.recipes import ImageRecipe, packaged, read_recipe
 from harpsstar.train.stream import stream_for
@@ -84,8 +84,7 @@ def measure(recipe: ImageRecipe, options: argparse.Namespace) -> None:
     network = build(*network_options(recipe))
     assert isinstance(network, ImageNetwork)
     network.to(device).train()
-    if options.channels_last:
-        lay_out(network, torch.channels_last)
+    lay_out_for_training(network, recipe, device)
     stream = stream_for(recipe, World(device))
     batches = itertools.cycle([next(stream.validation(options.batch))])
 
@@ -99,8 +98,7 @@ def measure(recipe: ImageRecipe, options: argparse.Namespace) -> None:
         encoder = build(*network_options(recipe))
         assert isinstance(encoder, Denoised)
         encoder.to(device)
-        if options.channels_last:
-            lay_out(encoder, torch.channels_last)
+        lay_out_for_training(encoder, recipe, device)
         parts.append((
             "  its auto-encoder", encoder.denoiser,
             Reconstruction(encoder.denoiser, encoder.image),
@@ -143,12 +141,13 @@ def main() -> None:
     rows = [name for name in packaged() if name.startswith("quick-") and name.endswith("full-20")]
     parser.add_argument("--recipe", nargs="*", default=rows)
     options = parser.parse_args()
+    changes = ("optimiser.channels_last = true",) if options.channels_last else ()
     torch.set_num_threads(options.threads)
     print(f"spectra per second, {options.precision}, batches of {options.batch}, {options.device}")
     heads = ("M weights", "step", "with spectra", "bare", "ratio")
     print(f"{'':34s}{heads[0]:>8s}{heads[1]:>9s}{heads[2]:>14s}{heads[3]:>10s}{heads[4]:>8s}")
     for name in options.recipe:
-        recipe = read_recipe(name)
+        recipe = read_recipe(name, changes)
         assert isinstance(recipe, ImageRecipe), f"{name} is not of a network of images"
         measure(recipe, options)
 

@@ -65,9 +65,7 @@ def train_images(
     stream = stream_for(recipe, world, emulator)
     network.image.window.copy_(window(recipe))
     network.to(world.device)
-    if world.device.type == "cuda" or recipe.optimiser.channels_last:
-        # else most of a step goes to batch normalisation of few channels of long rows
-        lay_out(network, torch.channels_last)
+    lay_out_for_training(network, recipe, world.device)
     training: dict[str, Any] = {}
     if isinstance(network, Denoised):
         training["denoiser"] = _train_denoiser(recipe, network, stream, folder, progress, world,
@@ -91,6 +89,17 @@ def lay_out(network: nn.Module, memory_format: torch.memory_format) -> None:
             parameter.data = parameter.data.contiguous(memory_format=memory_format)
 
 
+def lay_out_for_training(
+    network: nn.Module, recipe: ImageRecipe, device: torch.device
+) -> None:
+    """Put kernels with their channels last on an accelerator, and where a recipe asks for it.
+
+    Otherwise most of a step goes to batch normalisation of few channels of long rows.
+    """
+    if device.type == "cuda" or recipe.optimiser.channels_last:
+        lay_out(network, torch.channels_last)
+
+
 def _train_denoiser(
     recipe: ImageRecipe,
     network: Denoised,
@@ -105,11 +114,11 @@ def _train_denoiser(
     options = recipe.denoiser.optimiser
     folder = folder / "denoiser"
     folder.mkdir(exist_ok=True)
-    if network.denoiser.linear is not None:
-        network.denoiser.linear.fit(_clean(network.image, stream, options.batch))
     objective = Reconstruction(network.denoiser, network.image)
     task = _task(objective, recipe, options, stream, world)
     fit = Fit(task, options, folder, world, "training the auto-encoder")
+    if network.denoiser.linear is not None and fit.state.epoch == 0:  # else it is in the checkpoint
+        network.denoiser.linear.fit(_clean(network.image, stream, options.batch))
     loss = fit.take_best() if finish else fit.run(progress)
     network.denoiser.requires_grad_(False)
     return _effort(fit, loss)
