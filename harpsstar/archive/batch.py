@@ -15,12 +15,13 @@ from typing import Any
 from harpsstar._version import __version__
 from harpsstar.archive.discover import Candidate, Selection, Survey, survey
 from harpsstar.archive.engine import call_each, model_of, process
-from harpsstar.archive.export import META, check_place, export, remove_leftovers
+from harpsstar.archive.export import INCOMPLETE, META, check_place, export, remove_leftovers
 from harpsstar.archive.facts import Facts, night_of
 from harpsstar.archive.files import find
 from harpsstar.archive.journal import Journal, Known, Record, journal_of
 from harpsstar.archive.pictures import plot
 from harpsstar.archive.pool import Pool, make_pool
+from harpsstar.archive.reach import out_of_reach
 from harpsstar.archive.worker import STEPS, Done, Input, ModelFacts, Settings
 from harpsstar.io.results import Row, provenance, replacing
 from harpsstar.plotting import Stems, picture_folder
@@ -146,6 +147,9 @@ class Outcome:
         How many files were left out, by reason.
     stale : mapping
         How many rows were made by another model than today's, by model.
+    out_of_reach : int
+        How many rows were kept of files that are gone with their folder: perhaps a disk is not
+        mounted.
     """
 
     rows: tuple[Row, ...]
@@ -156,6 +160,7 @@ class Outcome:
     resumed: int = 0
     left_out: Mapping[str, int] = field(default_factory=dict)
     stale: Mapping[str, int] = field(default_factory=dict)
+    out_of_reach: int = 0
 
     def count(self, status: str) -> int:
         """Return how many rows have this status (ok, flagged, failed)."""
@@ -203,13 +208,16 @@ def predict_files(
     path = None if output is None else check_output(Path(output), options)
     if options.plots is not None:
         picture_folder(options.plots)
+    inputs = list(inputs)
     found = find(inputs)
     with closing(make_pool(options.workers(len(found)), options.scheduler)) as pool:
         # First, so that a model that is not there is told before a journal is made.
         model = model_of(pool, options.settings)
         with Journal(None if path is None else journal_of(path)) as journal:
             run = Run(journal, pool, model, path, options, on_event or nobody)
-            return run(survey(found, selection or Selection(), journal, run.looking))
+            seen = survey(found, selection or Selection(), journal, run.looking)
+            gone = journal.inputs_beside(item.key for item in found)
+            return run(seen, out_of_reach(gone, inputs, found))
 
 
 def plan_files(
@@ -272,19 +280,24 @@ class Run:
         self.journal, self.pool, self.model = journal, pool, model
         self.output, self.options, self.tell = output, options, tell
         if output is not None:
-            remove_leftovers(output)
+            remove_leftovers(output, journal.nights())
 
     def looking(self, done: int, total: int) -> None:
         """Tell how many headers have been looked at."""
         self._say("looking", done=done, total=total)
 
-    def __call__(self, seen: Survey) -> Outcome:
-        """Do what is to be done, and write the table."""
-        self.journal.set_inputs((item.found for item in seen.chosen), append=self.options.append)
+    def __call__(self, seen: Survey, keep: Sequence[tuple[str, str]] = ()) -> Outcome:
+        """Do what is to be done, and write the table; rows to ``keep`` stay in it."""
+        self.journal.set_inputs((item.found for item in seen.chosen), append=self.options.append,
+                                keep=keep)
+        self._note_absent(seen, keep)
         # Of an exposure that has come in parts, the better product may be the later one.
         self.journal.drop_inputs(item.key for item in seen.left_out if item.twin)
         since = self._refresh_since()
         counts: Counter[str] = Counter()
+        for path, _ in keep:
+            known = self.journal.known(path)
+            counts["failed" if known is None else known.status] += 1
         todo = []
         for item in seen.chosen:
             known = self.journal.known(item.key)
@@ -293,8 +306,8 @@ class Run:
             else:
                 todo.append(item)
         resumed = counts.total()
-        self._say("found", inputs=len(seen.chosen), todo=len(todo), resumed=resumed,
-                  left_out=seen.reasons())
+        self._say("found", inputs=len(seen.chosen) + len(keep), todo=len(todo), resumed=resumed,
+                  left_out=seen.reasons(), out_of_reach=len(keep))
         interrupted = False
         try:
             for row in self._rows(todo, resumed):
@@ -305,7 +318,15 @@ class Run:
         except KeyboardInterrupt:
             interrupted = True
         self._say("interrupted" if interrupted else "end", counts=dict(counts))
-        return self._outcome(seen, resumed, interrupted, counts)
+        return replace(self._outcome(seen, resumed, interrupted, counts),
+                       total=len(seen.chosen) + len(keep), out_of_reach=len(keep))
+
+    def _note_absent(self, seen: Survey, keep: Sequence[tuple[str, str]]) -> None:
+        """Note whether inputs are missing that may come again: until then no night is deleted."""
+        if keep or any(item.found.problem is not None for item in seen.chosen):
+            self.journal.put_note(INCOMPLETE, "yes")
+        elif not self.options.append:
+            self.journal.put_note(INCOMPLETE, "")
 
     def _refresh_since(self) -> int:
         """Serial number of the last row that a refresh, perhaps an interrupted one, is to replace.
@@ -351,11 +372,9 @@ class Run:
             if done.row is None:
                 rows.append(self.journal.confirm(done.key, done.stamp))
                 continue
-            row = _completed(done.row, items[done.key].facts)
-            rows.append(row)
-            night = night_of(row.bjd, items[done.key].facts.start)
-            records.append(Record(done.key, row, done.stamp, done.digest, self.model.version,
-                                  night, done.final))
+            record = _record_of(done, done.row, items[done.key].facts, self.model.version)
+            rows.append(record.row)
+            records.append(record)
         self.journal.record(records)
         return rows
 
@@ -422,6 +441,19 @@ def is_kept(item: Candidate, known: Known, since: int = -1) -> bool:
 def _absent(item: Candidate) -> Done:
     assert item.found.problem is not None  # that is how it was chosen
     return Done(item.key, Row.failed(item.found.path, item.found.problem), final=False)
+
+
+def _record_of(done: Done, row: Row, facts: Facts, model: str) -> Record:
+    """What the journal keeps of a row; what goes wrong with it ends this row and no other."""
+    try:
+        row = _completed(row, facts)
+        return Record(done.key, row, done.stamp, done.digest, model,
+                      night_of(row.bjd, facts.start), done.final)
+    except Exception as error:  # noqa: BLE001  another file's row must not be lost
+        from harpsstar.infer.prepare import failed_row
+
+        return Record(done.key, failed_row(row.file, error), done.stamp, done.digest, model,
+                      final=False)
 
 
 def _completed(row: Row, facts: Facts) -> Row:

@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
-from harpsstar.archive.facts import Facts, read_facts
+from harpsstar.archive.facts import Facts, facts_now
 from harpsstar.archive.files import Found, Stamp, stamp_of
 from harpsstar.archive.journal import Journal
 from harpsstar.errors import ConfigError
+from harpsstar.io.observation import star_key
 
 #: Products of one exposure, the best first: two-dimensional before merged, with the pipeline's own
 #: errors and quality before those without, without a blaze to be found before those with one.
@@ -31,7 +32,7 @@ class Selection:
     since : str
         First night, ISO date; empty for all.
     targets : tuple of str
-        Names, compared without case, blanks, hyphens and underscores; empty for all.
+        Names in any spelling, see :func:`harpsstar.io.observation.star_key`; empty for all.
     min_snr : float
         Least signal to noise in the header; a file that does not say is taken.
     keep_all : bool
@@ -58,15 +59,11 @@ class Selection:
             return ""
         if self.since and facts.night < self.since:
             return f"before {self.since}"
-        if self.targets and _plain(facts.target) not in map(_plain, self.targets):
+        if self.targets and star_key(facts.target) not in map(star_key, self.targets):
             return "another target"
         if math.isfinite(facts.snr) and facts.snr < self.min_snr:
             return f"signal to noise below {self.min_snr:g}"
         return ""
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[\s_-]+", "", name).lower()
 
 
 @dataclass(frozen=True)
@@ -157,12 +154,12 @@ def _looked_at(
             ]
             fresh = [i for i, facts in enumerate(known) if facts is None and stamps[i] is not None]
             read = dict(
-                zip(fresh, threads.map(read_facts, (block[i].path for i in fresh)), strict=True)
+                zip(fresh, threads.map(facts_now, (block[i].path for i in fresh)), strict=True)
             )
             journal.remember(
                 (block[i].key, stamp, facts)
                 for i, facts in read.items()
-                if (stamp := stamps[i]) is not None
+                if (stamp := stamps[i]) is not None and facts is not None
             )
             for i, item in enumerate(block):
                 yield Candidate(item, known[i] or read.get(i) or Facts(), stamps[i])

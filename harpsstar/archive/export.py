@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harpsstar.archive.files import digest_of
 from harpsstar.archive.journal import Journal, StorageError, journal_of
 from harpsstar.errors import OutputError, ReadError
 from harpsstar.io.results import check_output, read_table, to_table, write_table
@@ -22,6 +22,8 @@ _KEY = "night="
 _EXPORTED = "exported nights"
 #: Note of the journal: the metadata of its table.
 META = "metadata"
+#: Note of the journal: some inputs could not be looked at, so that no night may be taken away.
+INCOMPLETE = "incomplete"
 
 
 def export(
@@ -38,12 +40,15 @@ def export(
         See :func:`harpsstar.io.results.provenance`.
     by_night : bool
         Parquet files ``night=YYYY-MM-DD/rows.parquet`` in a folder; only nights that have changed
-        are written, one at a time, so that memory does not grow with the archive.
+        are written, one at a time, so that memory does not grow with the archive. A night without
+        rows is taken away, if this journal has written its file and nobody has changed it since,
+        and if the last run could look at all of its inputs (:data:`INCOMPLETE`).
 
     Raises
     ------
     StorageError
-        A full disk, or no permission. The journal keeps the rows.
+        A full disk, no permission, or a file of somebody else in the place of a night's. The
+        journal keeps the rows.
     """
     try:
         if by_night:
@@ -59,22 +64,60 @@ def export(
 def _export_nights(journal: Journal, output: Path, meta: Mapping[str, Any]) -> None:
     nights = journal.nights()
     place = f"{_EXPORTED} {output.resolve()}"
-    described = journal.note(place)
-    before: dict[str, str] = json.loads(described) if described else {}
+    written = _written(journal.note(place))
     try:
         output.mkdir(exist_ok=True)
         for night, content in nights.items():
-            part = output / f"{_KEY}{night}" / _PART
-            if before.get(night) == content and part.is_file():
+            part = _part(output, night)
+            if written.get(night, _NONE)[0] == content and part.is_file():
                 continue
+            if night not in written:
+                _refuse_foreign(part)
             part.parent.mkdir(exist_ok=True)
             write_table(to_table(journal.rows(night), meta), part)
-        for folder in output.glob(f"{_KEY}*"):
-            if folder.name.removeprefix(_KEY) not in nights:
-                shutil.rmtree(folder)
+            written[night] = content, digest_of(part)
+        if not journal.note(INCOMPLETE):
+            for night in set(written) - set(nights):
+                _take_away(_part(output, night), written.pop(night)[1])
     except OSError as error:
         raise OutputError(f"cannot be written ({error.strerror})", path=output) from error
-    journal.put_note(place, json.dumps(nights))
+    finally:
+        journal.put_note(place, json.dumps(written))
+
+
+#: Of a night of which nothing was written.
+_NONE = "", ""
+
+
+def _written(note: str) -> dict[str, tuple[str, str]]:
+    """What each night's file held when it was written, and its SHA-256, by night."""
+    entries = json.loads(note) if note else {}
+    # A journal of an earlier version has no digests: its nights are written anew.
+    return {night: tuple(entry) if isinstance(entry, list) else _NONE
+            for night, entry in entries.items()}  # fmt: skip
+
+
+def _part(output: Path, night: str) -> Path:
+    return output / f"{_KEY}{night}" / _PART
+
+
+def _refuse_foreign(part: Path) -> None:
+    if not part.exists():
+        return
+    try:
+        read_table(part)
+    except ReadError as error:
+        raise OutputError("exists already and is no table of harpsstar", path=part,
+                          hint="move it away, or choose another folder") from error
+
+
+def _take_away(part: Path, digest: str) -> None:
+    """Delete a night's file, if it is as it was written, and its folder, if that is empty."""
+    if digest and digest_of(part) == digest:
+        part.unlink()
+        # Other files in it, or a link in its place, are somebody else's.
+        with suppress(OSError):
+            part.parent.rmdir()
 
 
 def export_journal(table: Path, output: Path, *, by_night: bool = False) -> int:
@@ -134,14 +177,16 @@ def read_results(path: str | Path) -> QTable:
     return vstack(parts, metadata_conflicts="silent")
 
 
-def remove_leftovers(output: Path) -> None:
+def remove_leftovers(output: Path, nights: Iterable[str] = ()) -> None:
     """Remove what a killed run has left of a table that it was writing; needs the journal's lock.
+
+    In a folder, it is looked for in the ``nights`` of the journal and nowhere else.
 
     Such files are named ``.<12 hexadecimal digits>.<name>``, see
     :func:`harpsstar.io.results.write_table`.
     """
-    folders = [output.parent, *output.glob(f"{_KEY}*")] if output.is_dir() else [output.parent]
-    for folder in folders:
+    folders = [_part(output, night).parent for night in nights] if output.is_dir() else []
+    for folder in (output.parent, *folders):
         name = output.name if folder == output.parent else _PART
         for leftover in folder.glob(f".{'[0-9a-f]' * 12}.{name}"):
             with suppress(OSError):

@@ -6,7 +6,6 @@ import datetime
 import gzip
 import math
 import os
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import IO
@@ -15,6 +14,7 @@ from harpsstar.errors import ReadError, UnknownInstrumentError, WrongProductErro
 from harpsstar.instruments import from_header
 from harpsstar.io.files import MAX_CARDS, scan_header
 from harpsstar.io.headers import Cards, canonical_snr, classify
+from harpsstar.io.observation import star_key
 
 _PIECE = 64 * 2**10
 _LONGEST = (MAX_CARDS + 1) * 80
@@ -22,7 +22,9 @@ _LONGEST = (MAX_CARDS + 1) * 80
 _OLD = ("e2ds", "s1d")
 #: Noon of 2000-01-01 as Julian date: an integer date begins a night.
 _NOON_2000 = 2451545
-_DAY_2000 = datetime.date(2000, 1, 1)
+_START_2000 = datetime.datetime(2000, 1, 1, 12)
+#: Julian dates (1858 to 2406) beyond which no spectrum was taken.
+_FIRST, _LAST = 2.4e6, 2.6e6
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class Facts:
             return None
         # Two pipelines compute the date of mid-exposure slightly differently.
         day = round(self.bjd, 3) if math.isfinite(self.bjd) else -1.0
-        return self.instrument, self.start, self.target, day
+        return self.instrument, self.start, star_key(self.target), day
 
 
 def night_of(bjd: float, start: str = "") -> str:
@@ -80,31 +82,58 @@ def night_of(bjd: float, start: str = "") -> str:
     Returns
     -------
     str
-        ``"2016-01-07"``, or ``"unknown"``.
+        ``"2016-01-07"``, or ``"unknown"``, also of a date that no spectrograph has seen. Nothing
+        is raised.
 
     Examples
     --------
     >>> night_of(2457395.6)
     '2016-01-07'
     """
-    if math.isfinite(bjd) and 2.4e6 < bjd < 2.6e6:
-        return str(_DAY_2000 + datetime.timedelta(days=math.floor(bjd) - _NOON_2000))
+    moment = moment_of(bjd) or moment_of(_julian(start))
+    return "unknown" if moment is None else str((moment - datetime.timedelta(hours=12)).date())
+
+
+def moment_of(julian: float) -> datetime.datetime | None:
+    """Date and time (UT, as far as the date is) of a Julian date; None where it cannot be one."""
+    if not _FIRST < julian < _LAST:
+        return None
+    return _START_2000 + datetime.timedelta(days=julian - _NOON_2000)
+
+
+def _julian(text: str) -> float:
+    """Julian date of an ISO date and time; nan when the text is none."""
     try:
-        moment = datetime.datetime.fromisoformat(start.removesuffix("Z"))
+        moment = datetime.datetime.fromisoformat(text.strip())
     except ValueError:
-        return "unknown"
-    return str((moment - datetime.timedelta(hours=12)).date())
+        return math.nan
+    # A difference of two dates has no limits, as a shifted date has.
+    zone = moment.utcoffset() or datetime.timedelta(0)
+    passed = moment.replace(tzinfo=None) - _START_2000 - zone
+    return _NOON_2000 + passed / datetime.timedelta(days=1)
 
 
 def read_facts(path: str | os.PathLike[str]) -> Facts:
-    """Read the facts of one file; of a file that cannot be read nothing is known."""
+    """Read the facts of one file; of a file that cannot be read nothing is known.
+
+    Nothing is raised: the reader, which meets the same file later, gives the reason in its row.
+    """
+    return facts_now(path) or Facts()
+
+
+def facts_now(path: str | os.PathLike[str]) -> Facts | None:
+    """:func:`read_facts`, or None where the system is to blame, which may know better later."""
     try:
         cards = _primary_cards(os.fspath(path))
         product = classify(cards)
         return _facts(product, cards)
     except WrongProductError as error:
         return Facts(skip=error.found.partition(" (DPR TYPE")[0])
-    except (ReadError, OSError, EOFError, ValueError, zlib.error):
+    except gzip.BadGzipFile:
+        return Facts()
+    except (OSError, MemoryError):
+        return None
+    except Exception:  # noqa: BLE001  another file's row must not be lost
         return Facts()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import hashlib
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -53,6 +54,18 @@ def stamp_of(path: str | Path) -> Stamp | None:
     except (OSError, ValueError):
         return None
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def digest_of(path: str | Path) -> str:
+    """Return the SHA-256 of a regular file; empty when it cannot be read."""
+    try:
+        # Opening anything else, such as a pipe, may wait for ever.
+        if not os.path.isfile(path):
+            return ""
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""
 
 
 def find(inputs: Iterable[str | Path]) -> list[Found]:

@@ -188,16 +188,29 @@ class Journal:
                  for path, stamp, item in facts),
             )
 
-    def set_inputs(self, found: Iterable[Found], *, append: bool = False) -> None:
-        """Say which rows make the table, and in which order."""
+    def set_inputs(
+        self,
+        found: Iterable[Found],
+        *,
+        append: bool = False,
+        keep: Iterable[tuple[str, str]] = (),
+    ) -> None:
+        """Say which rows make the table, and in which order: first those to ``keep``."""
+        named = [(item.key, str(item.path)) for item in found]
         with self._transaction():
             if not append:
                 self._db.execute("DELETE FROM inputs")
             self._db.executemany(
                 "INSERT INTO inputs (path, name) VALUES (?, ?)"
                 " ON CONFLICT (path) DO UPDATE SET name = excluded.name",
-                ((_text(item.key), _text(str(item.path))) for item in found),
+                ((_text(path), _text(name)) for path, name in (*keep, *named)),
             )
+
+    def inputs_beside(self, paths: Iterable[str]) -> list[tuple[str, str]]:
+        """Return path and name of the table's other inputs."""
+        known = {_text(path) for path in paths}
+        rows = self._db.execute("SELECT path, name FROM inputs ORDER BY position")
+        return [(path, name) for path, name in rows if path not in known]
 
     def drop_inputs(self, paths: Iterable[str]) -> None:
         """Leave rows out of the table, which stay in the journal."""

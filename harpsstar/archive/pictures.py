@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from io import BytesIO
 from typing import Any
 
@@ -23,6 +24,7 @@ _UNKNOWN = 255
 _DPI = 110
 
 Bytes = npt.NDArray[np.uint8]
+_log = logging.getLogger(__name__)
 
 
 def draw(settings: Settings, inputs: Sequence[Input]) -> list[bytes | None]:
@@ -30,40 +32,46 @@ def draw(settings: Settings, inputs: Sequence[Input]) -> list[bytes | None]:
 
     A picture is what :func:`pack` makes of its normalised orders and their model.
     """
-    estimates = (getattr(result, "estimate", None) for result in _measured(settings, inputs))
-    return [
-        None if estimate is None else pack(
-            *(getattr(estimate, name)[0].numpy() for name in ("flux", "model", "ivar"))
-        )
-        for estimate in estimates
-    ]
+
+    def packed(item: Input, result: Any) -> bytes:
+        fields = ("flux", "model", "ivar")
+        return pack(*(getattr(result.estimate, name)[0].numpy() for name in fields))
+
+    return _pictures(settings, inputs, packed)
 
 
 def plot(settings: Settings, inputs: Sequence[Input]) -> list[bytes | None]:
     """Return a PNG of each spectrum with its model; None of one that cannot be measured."""
     from harpsstar.infer.pictures import draw_measurement
 
-    pictures: list[bytes | None] = []
-    for item, result in zip(inputs, _measured(settings, inputs), strict=True):
-        if not hasattr(result, "estimate"):
-            pictures.append(None)
-            continue
+    def drawn(item: Input, result: Any) -> bytes:
         stream = BytesIO()
         draw_measurement(result, os.path.basename(item.name)).savefig(stream, dpi=_DPI)
-        pictures.append(stream.getvalue())
-    return pictures
+        return stream.getvalue()
+
+    return _pictures(settings, inputs, drawn)
 
 
-def _measured(settings: Settings, inputs: Sequence[Input]) -> Iterator[Any]:
-    """Measure one after the other; None or an exception where that cannot be done."""
-    from harpsstar.infer.prepare import Prepared, attempt
+def _pictures(
+    settings: Settings, inputs: Sequence[Input], make: Callable[[Input, Any], bytes]
+) -> list[bytes | None]:
+    """Measure and draw one after the other; whatever is wrong with one costs its picture only."""
+    from harpsstar.infer.prepare import prepare, quietly
 
     predictor = load_predictor(settings)
+    pictures: list[bytes | None] = []
     for item in inputs:
-        with fenced(item.name, settings.seconds, settings.memory):
-            prepared = attempt(item.name, predictor.bank, blaze_dir=settings.blaze_dir)
-        results: list[Any] = predictor.infer([prepared] if isinstance(prepared, Prepared) else [])
-        yield results[0] if results else None
+        try:
+            with quietly(), fenced(item.name, settings.seconds, settings.memory):
+                prepared = prepare(item.name, predictor.bank, blaze_dir=settings.blaze_dir)
+            (result,) = predictor.infer([prepared])
+            if isinstance(result, Exception):
+                raise result
+            pictures.append(make(item, result))
+        except Exception as error:  # noqa: BLE001  the others' pictures must not be lost
+            _log.warning("no picture of %s: %s", item.name, error)
+            pictures.append(None)
+    return pictures
 
 
 def pack(flux: npt.ArrayLike, model: npt.ArrayLike, ivar: npt.ArrayLike) -> bytes:

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-import datetime
+import logging
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
 from harpsstar.archive.engine import call_each
-from harpsstar.archive.facts import night_of
+from harpsstar.archive.facts import moment_of, night_of
 from harpsstar.archive.journal import Journal
 from harpsstar.archive.pictures import N_POINTS, draw, height, unpack
 from harpsstar.archive.pool import Pool
 from harpsstar.archive.summary import Star, summarise
 from harpsstar.archive.worker import Input, Settings
+from harpsstar.io.observation import star_key
 from harpsstar.io.results import Row, replacing, to_table
 from harpsstar.labels import LABELS
 from harpsstar.spectra.frame import canonical_wavelengths
+
+_log = logging.getLogger(__name__)
 
 #: Most spectra that are drawn: a page with more is slow to open.
 MOST_PICTURES = 100
@@ -92,7 +95,9 @@ def write_report(
     rows = list(journal.paths_and_rows())
     pictures = _pictures(journal, pool, settings, rows)
     stars = summarise(to_table(row for _, row in rows))
-    with replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
+    # Names of files need not be UTF-8.
+    options = {"encoding": "utf-8", "errors": "backslashreplace"}
+    with replacing(path) as temporary, open(temporary, "w", **options) as file:
         for piece in page(rows, stars, pictures, about or {}, left_out or {}):
             file.write(piece)
 
@@ -209,11 +214,11 @@ def _kiel(rows: Sequence[Row]) -> Iterator[str]:
 def _targets(
     rows: Sequence[tuple[str, Row]], stars: Sequence[Star], pictures: Mapping[str, bytes]
 ) -> Iterator[str]:
-    known = {star.target: star for star in stars}
+    known = {star_key(star.target): star for star in stars}
     grouped: dict[str, list[tuple[str, Row]]] = defaultdict(list)
     for path, row in rows:
         if row.status != "failed":
-            grouped[row.target].append((path, row))
+            grouped[star_key(row.target)].append((path, row))
     yield "<h2>Targets</h2>\n"
     drawn = f"{len(pictures)} of {len(rows)} spectra are drawn: open their orders."
     yield f'<p class="note">{drawn} Black is the spectrum, red the model.</p>\n'
@@ -223,9 +228,11 @@ def _targets(
     yield '<th>rv [km/s]</th><th class="text">flags</th></tr></thead>\n<tbody>\n'
     for target in sorted(grouped):
         if target in known:
-            yield _star_row(known[target])
+            yield _guarded(known[target].target, _star_row, known[target])
         for path, row in sorted(grouped[target], key=lambda pair: pair[1].bjd):
-            yield from _spectrum_rows(row, pictures.get(path))
+            yield _guarded(row.file, _spectrum_row, row)
+            if path in pictures:
+                yield _guarded(row.file, _orders_row, row, pictures[path])
     yield "</tbody></table>\n"
 
 
@@ -244,17 +251,30 @@ def _star_row(star: Star) -> str:
             + f'<td>{velocity}</td><td class="text">{", ".join(remarks)}</td></tr>\n')
 
 
-def _spectrum_rows(row: Row, picture: bytes | None) -> Iterator[str]:
+def _spectrum_row(row: Row) -> str:
     cells = [_with_error(label.name, getattr(row, label.name), getattr(row, f"{label.name}_err"))
              for label in LABELS]
     name = escape(Path(row.file).name)
     flags = f'<span class="{row.status}">{row.status}</span> {escape(row.flag_text)}'
-    yield (f"<tr><td>{name}</td><td>{_date(row.bjd)}</td><td>{_plain(row.snr, '.0f')}</td>"
-           + "".join(f"<td>{cell}</td>" for cell in cells)
-           + f'<td>{_pair(row.rv, row.rv_err, ".3f")}</td><td class="text">{flags}</td></tr>\n')
-    if picture is not None:
-        yield (f'<tr><td class="orders" colspan="{_COLUMNS}"><details><summary>orders of {name}'
-               f'</summary><div class="orders">{_orders(picture)}</div></details></td></tr>\n')
+    return (f"<tr><td>{name}</td><td>{_date(row.bjd)}</td><td>{_plain(row.snr, '.0f')}</td>"
+            + "".join(f"<td>{cell}</td>" for cell in cells)
+            + f'<td>{_pair(row.rv, row.rv_err, ".3f")}</td><td class="text">{flags}</td></tr>\n')
+
+
+def _orders_row(row: Row, picture: bytes) -> str:
+    return (f'<tr><td class="orders" colspan="{_COLUMNS}"><details><summary>orders of'
+            f' {escape(Path(row.file).name)}</summary><div class="orders">{_orders(picture)}</div>'
+            "</details></td></tr>\n")  # fmt: skip
+
+
+def _guarded(name: str, make: Callable[..., str], *arguments: Any) -> str:
+    """Make a row of the page; what goes wrong with it costs no other row."""
+    try:
+        return make(*arguments)
+    except Exception as error:  # noqa: BLE001  the page must not be lost
+        _log.warning("%s cannot be shown in the report: %s", name, error)
+        return (f'<tr><td class="text" colspan="{_COLUMNS}">{escape(name)}: cannot be shown'
+                f" ({escape(str(error))})</td></tr>\n")  # fmt: skip
 
 
 def _orders(picture: bytes) -> str:
@@ -317,7 +337,5 @@ def _plain(value: Any, form: str) -> str:
 
 def _date(bjd: float) -> str:
     """UT date and time, to the minute."""
-    if not math.isfinite(bjd) or not 2.4e6 < bjd < 2.6e6:
-        return "–"
-    moment = datetime.datetime(2000, 1, 1, 12) + datetime.timedelta(days=bjd - 2451545.0)
-    return f"{moment:%Y-%m-%d %H:%M}"
+    moment = moment_of(bjd)
+    return "–" if moment is None else f"{moment:%Y-%m-%d %H:%M}"

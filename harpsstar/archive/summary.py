@@ -6,6 +6,7 @@ out; the error of the model is the same for all spectra of a star and stays.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harpsstar.errors import OutputError
+from harpsstar.io.observation import star_names
 from harpsstar.io.results import replacing
 from harpsstar.labels import LABELS, NAMES, RV
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from astropy.table import QTable
 
 FloatArray = npt.NDArray[np.float64]
+_log = logging.getLogger(__name__)
 
 #: Standard deviations from the median of all epochs beyond which an epoch is an outlier.
 OUTLIER = 5.0
@@ -95,11 +98,12 @@ def summarise(table: QTable, *, flagged: bool = False) -> list[Star]:
     Returns
     -------
     list of Star
-        In the order of their names. Rows without a target are left out.
+        In the order of their names, each in its most frequent spelling, see
+        :func:`harpsstar.io.observation.star_key`. Rows without a target are left out.
     """
-    names = np.asarray(table["target"])
+    names = np.array(star_names(np.asarray(table["target"]).tolist()), dtype=str)
     return [
-        _star(name, table[names == name], use_flagged=flagged)
+        _star_or_none(name, table[names == name], use_flagged=flagged)
         for name in sorted(set(names.tolist()) - {""})
     ]
 
@@ -129,6 +133,23 @@ def combine(values: FloatArray, covariances: FloatArray) -> tuple[FloatArray, Fl
     chi2 = float(np.einsum("ni,nij,nj->", residual, weights, residual))
     chi2_red = chi2 / (residual.size - mean.size)
     return mean, covariance * max(1.0, chi2_red), chi2_red
+
+
+def _star_or_none(name: str, rows: QTable, *, use_flagged: bool) -> Star:
+    """Combine the epochs of a star; where that cannot be done, nothing is known of this star."""
+    try:
+        return _star(name, rows, use_flagged=use_flagged)
+    # numpy's LinAlgError is a ValueError.
+    except (ArithmeticError, ValueError) as error:
+        _log.warning("the spectra of %s cannot be combined: %s", name, error)
+        status = np.asarray(rows["status"])
+        unknown, matrix = np.full(len(NAMES), np.nan), np.full((len(NAMES),) * 2, np.nan)
+        return Star(
+            target=name, epochs=0, flagged=int((status == "flagged").sum()),
+            failed=int((status == "failed").sum()), copies=0, outliers=(), first=math.nan,
+            last=math.nan, labels=unknown, covariance=matrix, scatter=unknown, expected=unknown,
+            chi2_red=math.nan, rv=math.nan, rv_err=math.nan, rv_scatter=math.nan,
+        )
 
 
 def _star(name: str, rows: QTable, *, use_flagged: bool) -> Star:

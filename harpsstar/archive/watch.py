@@ -153,4 +153,6 @@ def _is_whole(path: Path) -> bool:
         load_bytes(path)
     except ReadError as error:
         return not any(word in error.found for word in ("truncated", "empty", "gzip"))
+    except Exception:  # noqa: BLE001  the reader meets it again, and gives the reason in a row
+        return True
     return True

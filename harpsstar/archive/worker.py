@@ -6,15 +6,13 @@ results are small and can be pickled.
 
 from __future__ import annotations
 
-import hashlib
-import os
 import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from harpsstar.archive.files import Stamp, stamp_of
+from harpsstar.archive.files import Stamp, digest_of, stamp_of
 from harpsstar.archive.limits import LimitError, fenced
 from harpsstar.io.results import Row
 
@@ -120,10 +118,16 @@ def work(settings: Settings, inputs: Sequence[Input]) -> list[Done]:
     rows = iter(predictor.rows_of([item.prepared for item in whole if item.prepared]))
     share = (time.perf_counter() - start) / max(1, len(whole))
     return [
-        item.done if item.prepared is None
-        else replace(item.done, row=next(rows), inferring=share)
+        item.done if item.prepared is None else _inferred(item.done, next(rows), share)
         for item in read
     ]
+
+
+def _inferred(done: Done, row: Row, seconds: float) -> Done:
+    from harpsstar.infer.prepare import is_unexpected
+
+    # Where memory lacks, or after a bug, the next run tries again.
+    return replace(done, row=row, inferring=seconds, final=not is_unexpected(row))
 
 
 @dataclass(frozen=True)
@@ -135,7 +139,7 @@ class _Read:
 
 
 def _read(settings: Settings, bank: Bank, item: Input) -> _Read:
-    from harpsstar.infer.prepare import failed_row, prepare, quietly
+    from harpsstar.infer.prepare import failed_row, is_unexpected, prepare, quietly
     from harpsstar.io.products import read_arrays
 
     clock = time.perf_counter
@@ -144,7 +148,7 @@ def _read(settings: Settings, bank: Bank, item: Input) -> _Read:
     done = Done(item.key, None, stamp_of(item.name))
     try:
         with quietly(), fenced(item.name, settings.seconds, settings.memory):
-            done = replace(done, digest=_digest(item.name))
+            done = replace(done, digest=digest_of(item.name))
             if done.digest and done.digest == item.digest:
                 return _Read(done)
             spectrum = read_arrays(item.name, blaze_dir=settings.blaze_dir)
@@ -153,19 +157,10 @@ def _read(settings: Settings, bank: Bank, item: Input) -> _Read:
             return _Read(replace(done, preparing=clock() - begin - done.reading), prepared)
     except Exception as error:  # noqa: BLE001  another file's row must not be lost
         row = failed_row(item.name, error)
-        final = bool(done.digest) and not isinstance(error, LimitError)
+        # A fault of the file stays; one of disk or memory, or of this program, may not.
+        passing = isinstance(error, LimitError) or isinstance(error.__cause__, OSError)
+        final = bool(done.digest) and not passing and not is_unexpected(row)
         return _Read(replace(done, row=row, reading=clock() - begin, final=final))
-
-
-def _digest(name: str) -> str:
-    """SHA-256 of a regular file; empty when it cannot be read, which the reader then explains."""
-    if not os.path.isfile(name):
-        return ""
-    try:
-        with open(name, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
-        return ""
 
 
 def load_predictor(settings: Settings) -> Predictor:

@@ -14,6 +14,7 @@ from typing import Any
 from harpsstar.config import from_mapping
 from harpsstar.errors import ConfigError
 from harpsstar.infer.predict import predict_rows
+from harpsstar.io.observation import star_key
 from harpsstar.io.results import Row
 from harpsstar.labels import NAMES
 
@@ -138,9 +139,9 @@ def _table(name: str, item: Any, where: str) -> Mapping[str, Any]:
 
 def identify_star(row: Row, known: Mapping[str, Reference]) -> str:
     """Name of the star that a row is of, by its target, else by its file; empty if unknown."""
-    target, file = _plain(row.target), Path(row.file).name.casefold()
+    target, file = star_key(row.target), Path(row.file).name.casefold()
     for name, reference in known.items():
-        if target and target in map(_plain, reference.targets):
+        if target and target in map(star_key, reference.targets):
             return name
     for name, reference in known.items():
         if any(fnmatchcase(file, pattern.casefold()) for pattern in reference.files):
@@ -172,7 +173,3 @@ def _compare(row: Row, reference: Reference | None, name: str) -> Comparison:
     expected, error = wanted or (math.nan, math.nan)
     difference = value - expected
     return Comparison(value, expected, difference, difference / math.hypot(sigma, error))
-
-
-def _plain(name: str) -> str:
-    return "".join(c for c in name.casefold() if c not in " _-")

@@ -148,7 +148,7 @@ class Predictor:
         good = [item for item in prepared if isinstance(item, Prepared)]
         results = iter(self.infer(good))
         return [
-            self._row(item, next(results)) if isinstance(item, Prepared) else item
+            self._row_or_reason(item, next(results)) if isinstance(item, Prepared) else item
             for item in prepared
         ]
 
@@ -169,8 +169,21 @@ class Predictor:
                 return [error]
             return [result for item in prepared for result in self.infer([item])]
         return [
-            self._measurement(item, estimate[i : i + 1]) for i, item in enumerate(prepared)
+            self._measurement_or_error(item, estimate[i : i + 1])
+            for i, item in enumerate(prepared)
         ]
+
+    def _measurement_or_error(self, item: Prepared, estimate: Estimate) -> Measurement | Exception:
+        try:
+            return self._measurement(item, estimate)
+        except Exception as error:  # noqa: BLE001  one spectrum must not cost the others theirs
+            return error
+
+    def _row_or_reason(self, item: Prepared, result: Measurement | Exception) -> Row:
+        try:
+            return self._row(item, result)
+        except Exception as error:  # noqa: BLE001  one spectrum must not cost the others theirs
+            return failed_row(item.file, error)
 
     def _estimate(self, prepared: Sequence[Prepared]) -> Estimate:
         flux, ivar = (

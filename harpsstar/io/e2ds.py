@@ -22,6 +22,7 @@ from harpsstar.io.build import (
     note_dark,
     reading,
 )
+from harpsstar.io.files import Header
 from harpsstar.io.headers import Cards, canonical_snr
 from harpsstar.io.observation import Observation
 
@@ -56,7 +57,7 @@ def read_e2ds(
     UnknownInstrumentError
         An instrument without a description.
     """
-    header = hdus[0].header
+    header = Header(hdus[0].header)
     instrument = from_header(header, path)
     cards = Cards.of(header, instrument, "old", path)
     electrons = _image(hdus, instrument, path)
@@ -100,7 +101,7 @@ def read_e2ds(
         clipped=float(clipped.mean()),
         notes=tuple(notes),
     )
-    return reading(wave, flux, sigma, mask, header, observation)
+    return reading(wave, flux, sigma, mask, hdus[0].header, observation)
 
 
 def wavelengths(cards: Cards, shape: tuple[int, int]) -> tuple[Array, Array]:

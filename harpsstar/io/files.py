@@ -10,6 +10,7 @@ import gzip
 import io
 import math
 import os
+import re
 import warnings
 import zlib
 from collections.abc import Iterator, Mapping
@@ -22,7 +23,8 @@ from astropy.utils.exceptions import AstropyWarning
 
 from harpsstar.errors import HarpsstarError, ReadError
 
-__all__ = ["Source", "check_sizes", "load_bytes", "open_fits", "scan_header", "source_name"]
+__all__ = ["Header", "Source", "check_sizes", "load_bytes", "open_fits", "scan_header",
+           "source_name"]
 
 #: What a spectrum can be read from.
 Source: TypeAlias = "str | os.PathLike[str] | IO[bytes] | fits.HDUList"
@@ -39,6 +41,8 @@ MAX_PIXELS = 4_000_000
 _CARD, _BLOCK = 80, 2880
 _BITS = (8, 16, 32, 64)
 _END = b"END".ljust(_CARD)
+#: A string of FITS, in which two quotes stand for one.
+_STRING = re.compile(r"'((?:[^']|'')*)'")
 _PRODUCTS = "a FITS file with an e2ds, s1d, S2D or S1D spectrum"
 _AGAIN = "fetch or copy the file again"
 
@@ -97,7 +101,7 @@ def _read_path(path: Path) -> bytes:
         reason = getattr(error, "strerror", None) or str(error)
         raise ReadError(
             f"cannot be opened ({reason})", hint="check its permissions", path=path
-        ) from None
+        ) from error
 
 
 def _unpack(data: bytes, path: str) -> bytes:
@@ -156,8 +160,8 @@ def scan_header(data: bytes, start: int = 0, path: str = "") -> tuple[dict[str, 
 
 def _value(text: str) -> str:
     text = text.strip()
-    if text.startswith("'"):
-        return text[1:].partition("'")[0].strip()
+    if string := _STRING.match(text):
+        return string.group(1).replace("''", "'").strip()
     return text.partition("/")[0].strip()
 
 
@@ -181,13 +185,22 @@ def _check(data: bytes, path: str) -> None:
         number += 1
 
 
+def _whole(cards: Mapping[str, str], name: str, default: str | None = None) -> int:
+    text = cards[name] if default is None else cards.get(name, default)
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f"{name} = {text}") from None
+
+
 def _data_size(cards: Mapping[str, str], number: int, path: str) -> int:
     try:
-        axes = [int(cards[f"NAXIS{i + 1}"]) for i in range(min(int(cards["NAXIS"]), 999))]
-        bits = abs(int(cards["BITPIX"]))
+        dimensions = min(_whole(cards, "NAXIS"), 999)
+        axes = [_whole(cards, f"NAXIS{i + 1}") for i in range(dimensions)]
+        bits = abs(_whole(cards, "BITPIX"))
         if bits not in _BITS:
             raise ValueError(f"BITPIX {bits}")
-        extra, groups = int(cards.get("PCOUNT", 0)), int(cards.get("GCOUNT", 1))
+        extra, groups = _whole(cards, "PCOUNT", "0"), _whole(cards, "GCOUNT", "1")
         size = bits // 8 * groups * (extra + math.prod(axes)) if axes else 0
         if size < 0:
             raise ValueError("negative size")
@@ -219,6 +232,38 @@ def check_sizes(hdus: fits.HDUList, path: str) -> None:
             )
 
 
+class Header(Mapping[str, Any]):
+    """A FITS header in which a card that cannot be read costs only its own value.
+
+    astropy raises an error for a card such as ``BJD = nan`` or ``BERV = 12,5``. Here its value is
+    the text that stands there, as :func:`scan_header` has it too, or None where that is no text.
+    """
+
+    def __init__(self, header: fits.Header) -> None:
+        self._header = header
+
+    def __getitem__(self, name: str) -> Any:
+        try:
+            return self._header[name]
+        except fits.VerifyError:
+            card = self._header.cards[name]
+        try:
+            # Makes a quoted text of what is no value.
+            card.verify("silentfix")
+            return card.value
+        except (fits.VerifyError, ValueError):
+            return None
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._header
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._header)
+
+    def __len__(self) -> int:
+        return len(self._header)
+
+
 @contextmanager
 def open_fits(source: Source) -> Iterator[fits.HDUList]:
     """Open a FITS file in memory; whatever fails inside becomes a :class:`ReadError`.
@@ -242,6 +287,13 @@ def open_fits(source: Source) -> Iterator[fits.HDUList]:
             raise
         except (MemoryError, KeyboardInterrupt):
             raise
+        except fits.VerifyError as error:
+            # Only astropy's own access ends here, to cards that the data depend on.
+            card = re.search(r"Unparsable card \((.+?)\)", str(error))
+            raise ReadError(
+                f"the card {card.group(1)} cannot be read" if card else _short(error),
+                expected="a number, or a text in quotes", hint=_AGAIN, path=path,
+            ) from error
         except Exception as error:
             # astropy meets damaged content with almost any exception type.
             raise ReadError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -12,13 +13,15 @@ import numpy as np
 from harpsstar.errors import ReadError, UnknownInstrumentError, WrongProductError
 from harpsstar.instruments import Instrument, from_header, prefixes
 
-__all__ = ["Cards", "canonical_snr", "classify", "is_product"]
+__all__ = ["Cards", "canonical_snr", "classify", "is_product", "number"]
 
 #: First word of DPR TYPE (what fibre A saw) of frames that hold no star.
 _CALIBRATIONS = frozenset(
     ("BIAS", "CONTAM", "DARK", "DOME", "EFF", "FLAT", "FP", "LAMP", "LED", "LFC", "ORDERDEF")
     + ("THAR", "TUN", "WAVE")
 )
+#: A number of FITS; Python would also take "nan", "inf" and "1_000" for one.
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([EeDd][+-]?\d+)?", re.ASCII)
 _SPECTRUM = re.compile(r"(S2D_BLAZE|S2D|S1D)(_SKYSUB|_TELL_CORR|_FINAL)*_A")
 _EXPECTED = "a star's spectrum: e2ds_A, s1d_A, S2D_A, S2D_BLAZE_A or S1D_A"
 _OLD_NAMES = {"LAMP": "blaze or flat-field frame", "WAVE": "wavelength calibration"}
@@ -162,7 +165,7 @@ class Cards:
     def number(self, meaning: str, default: float = np.nan, **numbers: int) -> float:
         """Value of the first finite card among those with this meaning, else the default."""
         for name in _listed(self.names.get(meaning, ())):
-            value = _number(self.header.get(name.format(**numbers)))
+            value = number(self.header.get(name.format(**numbers)))
             if np.isfinite(value):
                 return value
         return default
@@ -177,8 +180,10 @@ class Cards:
         """
         value = self.number(meaning, **numbers)
         if not np.isfinite(value):
+            name = self.name(meaning, **numbers)
+            found = self.header.get(name)
             raise ReadError(
-                f"no usable card {self.name(meaning, **numbers)!r} ({what})",
+                f"no usable card {name!r} ({what})" + ("" if found is None else f": {found!r}"),
                 expected="the whole header of the pipeline product",
                 hint="fetch the product again",
                 path=self.path,
@@ -203,8 +208,15 @@ def _listed(names: str | Iterable[str]) -> Iterable[str]:
     return (names,) if isinstance(names, str) else names
 
 
-def _number(value: Any) -> float:
+def number(value: Any) -> float:
+    """Return the value of a card as a finite number; nan when it is none, or is unreadable."""
+    if isinstance(value, str):
+        text = value.strip()
+        value = text.upper().replace("D", "E") if _NUMBER.fullmatch(text) else None
+    if isinstance(value, bool):
+        return math.nan
     try:
-        return float(value)
-    except (TypeError, ValueError):
-        return float("nan")
+        result = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
+    return result if math.isfinite(result) else math.nan

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["Observation"]
+__all__ = ["Observation", "star_key", "star_names"]
 
 
 @dataclass(frozen=True)
@@ -56,3 +59,36 @@ class Observation:
     resolution: float
     clipped: float = 0.0
     notes: tuple[str, ...] = ()
+
+
+def star_key(name: str) -> str:
+    """Return what all spellings of a star's name in headers have in common.
+
+    Upper and lower case, blanks, hyphens, underscores and leading zeros do not count, and "Gl" and
+    "Gliese" are "GJ". Between two digits a separator counts (TOI-1-23 is not TOI-123), as does the
+    sign of a declination zone (BD-20 1790 is not BD+20 1790).
+
+    Examples
+    --------
+    >>> star_key("HD_010700") == star_key("hd-10700") == star_key("HD 10700")
+    True
+    """
+    key = re.sub(r"^bd[\s_]*-(?=[\s_]*\d)", "bd\N{MINUS SIGN}", name.strip().casefold())
+    key = re.sub(r"(?<=\d)[\s_-]+(?=\d)", " ", key)
+    key = re.sub(r"(?<!\d)[\s_-]+|[\s_-]+(?!\d)", "", key)
+    key = re.sub(r"^(gliese|gl)(?=\d)", "gj", key)
+    return re.sub(r"(?<=[^\W\d_])0+(?=\d)", "", key)
+
+
+def star_names(names: Sequence[str]) -> list[str]:
+    """Return each name in the spelling that is the most frequent for its star, the first of equals.
+
+    Examples
+    --------
+    >>> star_names(["HD 1", "hd-1", "hd-1", "HD 2"])
+    ['hd-1', 'hd-1', 'hd-1', 'HD 2']
+    """
+    best: dict[str, str] = {}
+    for name, _ in Counter(names).most_common():
+        best.setdefault(star_key(name), name)
+    return [best[star_key(name)] for name in names]

@@ -8,7 +8,7 @@ from harpsstar.errors import UnknownInstrumentError
 from harpsstar.instruments import from_header
 from harpsstar.io.build import Reading
 from harpsstar.io.e2ds import read_e2ds
-from harpsstar.io.files import Source, check_sizes, open_fits, source_name
+from harpsstar.io.files import Header, Source, check_sizes, open_fits, source_name
 from harpsstar.io.headers import classify
 from harpsstar.io.s1d import read_s1d, read_s1d_table
 from harpsstar.io.s2d import read_s2d
@@ -33,7 +33,7 @@ def read_arrays(path: Source, *, blaze_dir: str | os.PathLike[str] | None = None
     """
     name = source_name(path)
     with open_fits(path) as hdus:
-        product = classify(hdus[0].header, name)
+        product = classify(Header(hdus[0].header), name)
         check_sizes(hdus, name)
         if product == "e2ds":
             return read_e2ds(hdus, name, blaze_dir)
@@ -59,7 +59,7 @@ def identify(path: Source) -> tuple[str, str]:
     """
     name = source_name(path)
     with open_fits(path) as hdus:
-        header = hdus[0].header
+        header = Header(hdus[0].header)
         product = classify(header, name)
         try:
             return product, from_header(header, name).name

@@ -13,7 +13,8 @@ from scipy.ndimage import binary_dilation, percentile_filter
 from harpsstar.errors import ReadError
 from harpsstar.instruments import Instrument, from_header
 from harpsstar.io.build import Array, Mask, Reading, measured_snr, reading
-from harpsstar.io.headers import Cards, canonical_snr
+from harpsstar.io.files import Header
+from harpsstar.io.headers import Cards, canonical_snr, number
 from harpsstar.io.observation import Observation
 from harpsstar.io.s2d import air, new_observation
 
@@ -51,7 +52,7 @@ def read_s1d(hdus: fits.HDUList, path: str) -> Reading:
     UnknownInstrumentError
         The header names an instrument without a description.
     """
-    header = hdus[0].header
+    header = Header(hdus[0].header)
     flux = _flux(hdus[0].data, path)
     wave = _axis(header, flux.size, path)
     notes: list[str] = []
@@ -90,7 +91,7 @@ def read_s1d(hdus: fits.HDUList, path: str) -> Reading:
         resolution=ASSUMED_RESOLUTION if instrument is None else instrument.resolution,
         notes=tuple(notes),
     )
-    return reading(wave, flux, sigma, mask, header, observation)
+    return reading(wave, flux, sigma, mask, hdus[0].header, observation)
 
 
 def read_s1d_table(hdus: fits.HDUList, path: str) -> Reading:
@@ -110,7 +111,7 @@ def read_s1d_table(hdus: fits.HDUList, path: str) -> Reading:
     UnknownInstrumentError
         An instrument without a description.
     """
-    header = hdus[0].header
+    header = Header(hdus[0].header)
     instrument = from_header(header, path)
     cards = Cards.of(header, instrument, "new", path)
     columns = _columns(hdus, path)
@@ -127,7 +128,7 @@ def read_s1d_table(hdus: fits.HDUList, path: str) -> Reading:
         raise ReadError("wavelengths that do not rise", expected="an S1D table", path=path)
     snr = measured_snr(wave, flux, sigma, mask)
     observation = new_observation(cards, "S1D", "pipeline", snr, notes)
-    return reading(wave, flux, sigma, mask, header, observation)
+    return reading(wave, flux, sigma, mask, hdus[0].header, observation)
 
 
 def scatter_noise(flux: Array, mask: Mask, block: int = 512) -> Array:
@@ -222,12 +223,9 @@ def _flux(data: Any, path: str) -> Array:
 
 def _axis(header: Mapping[str, Any], size: int, path: str) -> Array:
     """Air wavelengths [Å] from the WCS cards."""
-    try:
-        start = float(header["CRVAL1"])
-        step = float(header.get("CDELT1", header.get("CD1_1", np.nan)))
-        reference = float(header.get("CRPIX1", 1.0))
-    except (KeyError, TypeError, ValueError):
-        start = step = reference = np.nan
+    start = number(header.get("CRVAL1"))
+    step = number(header.get("CDELT1", header.get("CD1_1")))
+    reference = number(header.get("CRPIX1", 1.0))
     wave = np.asarray(start, dtype=float) + step * (np.arange(size) + 1.0 - reference)
     logarithmic = str(header.get("DC-FLAG", "0")).strip() == "1"
     if logarithmic:
@@ -237,7 +235,8 @@ def _axis(header: Mapping[str, Any], size: int, path: str) -> Array:
     if not (np.isfinite(wave).all() and step > 0 and wave[0] > 1000 and wave[-1] < 30000):
         raise ReadError(
             f"no wavelength axis (CRVAL1 = {header.get('CRVAL1')}, CDELT1 = "
-            f"{header.get('CDELT1')}, CTYPE1 = {header.get('CTYPE1')!r})",
+            f"{header.get('CDELT1')}, CRPIX1 = {header.get('CRPIX1')}, "
+            f"CTYPE1 = {header.get('CTYPE1')!r})",
             expected="rising optical wavelengths",
             path=path,
         )

@@ -21,6 +21,7 @@ from harpsstar.io.build import (
     reading,
 )
 from harpsstar.io.e2ds import remove_blaze
+from harpsstar.io.files import Header
 from harpsstar.io.headers import Cards, canonical_snr
 from harpsstar.io.observation import Observation
 
@@ -56,7 +57,7 @@ def read_s2d(
     UnknownInstrumentError
         An instrument without a description.
     """
-    header = hdus[0].header
+    header = Header(hdus[0].header)
     instrument = from_header(header, path)
     cards = Cards.of(header, instrument, "new", path)
     electrons = _extension(hdus, "SCIDATA", path)
@@ -80,7 +81,7 @@ def read_s2d(
         cards, product, origin, measured_snr(wave, flux, sigma, mask), notes,
         clipped=float(clipped.mean()),
     )  # fmt: skip
-    return reading(wave, flux, sigma, mask, header, observation)
+    return reading(wave, flux, sigma, mask, hdus[0].header, observation)
 
 
 def new_observation(
