@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harpsstar.errors import InputsMissingError, OutputError
-from harpsstar.io.results import make_folder, replacing
+from harpsstar.io.results import make_folder, printable, replacing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -91,6 +91,11 @@ class Stems:
             name = f"{stem}.{number}"
         self._taken.add(name)
         return name
+
+
+def as_written(name: str) -> str:
+    """Return a name so that matplotlib shows it as it is: no mathematics, no control characters."""
+    return printable(name).replace("$", "\\$")
 
 
 def new_figure(

@@ -13,7 +13,17 @@ from harpsstar.errors import CoverageError
 from harpsstar.io import Observation
 from harpsstar.io.build import Reading
 from harpsstar.io.products import read_arrays
-from harpsstar.plotting import BLACK, BLUE, ORANGE, RED, check_picture, new_figure, save, style
+from harpsstar.plotting import (
+    BLACK,
+    BLUE,
+    ORANGE,
+    RED,
+    as_written,
+    check_picture,
+    new_figure,
+    save,
+    style,
+)
 from harpsstar.spectra.frame import canonical_wavelengths
 
 if TYPE_CHECKING:
@@ -113,7 +123,8 @@ def draw(spectrum: Reading, title: str) -> Figure:
                      label="not usable")  # fmt: skip
         axes[1].legend(loc="upper left", fontsize=10)
     axes[1].set(xlim=(low, high), xlabel="wavelength in air, barycentric [Å]")
-    axes[0].set_title(f"{title}: {len(wave)} orders" if len(wave) > 1 else title, loc="left")
+    orders = f": {len(wave)} orders" if len(wave) > 1 else ""
+    axes[0].set_title(as_written(title) + orders, loc="left")
     return figure
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harpsstar.archive.worker import Input, Settings, fenced, load_predictor
+from harpsstar.io.results import printable
 
 #: Points of an order in a picture: half as wide as a spectral line.
 N_POINTS = 256
@@ -69,7 +70,7 @@ def _pictures(
                 raise result
             pictures.append(make(item, result))
         except Exception as error:  # noqa: BLE001  the others' pictures must not be lost
-            _log.warning("no picture of %s: %s", item.name, error)
+            _log.warning("no picture of %s: %s", printable(item.name), printable(error))
             pictures.append(None)
     return pictures
 

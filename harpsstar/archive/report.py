@@ -18,7 +18,7 @@ from harpsstar.archive.pool import Pool
 from harpsstar.archive.summary import Star, summarise
 from harpsstar.archive.worker import Input, Settings
 from harpsstar.io.observation import star_key
-from harpsstar.io.results import Row, replacing, to_table
+from harpsstar.io.results import Row, printable, replacing, to_table
 from harpsstar.labels import LABELS
 from harpsstar.spectra.frame import canonical_wavelengths
 
@@ -272,7 +272,7 @@ def _guarded(name: str, make: Callable[..., str], *arguments: Any) -> str:
     try:
         return make(*arguments)
     except Exception as error:  # noqa: BLE001  the page must not be lost
-        _log.warning("%s cannot be shown in the report: %s", name, error)
+        _log.warning("%s cannot be shown in the report: %s", printable(name), printable(error))
         return (f'<tr><td class="text" colspan="{_COLUMNS}">{escape(name)}: cannot be shown'
                 f" ({escape(str(error))})</td></tr>\n")  # fmt: skip
 

@@ -138,7 +138,11 @@ def combine(values: FloatArray, covariances: FloatArray) -> tuple[FloatArray, Fl
 def _star_or_none(name: str, rows: QTable, *, use_flagged: bool) -> Star:
     """Combine the epochs of a star; where that cannot be done, nothing is known of this star."""
     try:
-        return _star(name, rows, use_flagged=use_flagged)
+        star = _star(name, rows, use_flagged=use_flagged)
+        if star.epochs and not (np.linalg.eigvalsh(star.covariance)[0] > 0
+                                and not star.chi2_red < 0):  # fmt: skip
+            raise ValueError("their covariances are not positive definite")
+        return star
     # numpy's LinAlgError is a ValueError.
     except (ArithmeticError, ValueError) as error:
         _log.warning("the spectra of %s cannot be combined: %s", name, error)

@@ -16,6 +16,7 @@ from harpsstar.plotting import (
     ORANGE,
     RED,
     apart,
+    as_written,
     name_lines,
     new_figure,
     style,
@@ -179,8 +180,8 @@ def _name(line: Any) -> str:
 def _title(name: str, labels: list[float]) -> str:
     by_name = dict(zip(NAMES, labels, strict=True))
     if not math.isfinite(by_name["teff"]):
-        return name
-    stem = name.replace("\\", "/").rpartition("/")[2]
+        return as_written(name)
+    stem = as_written(name.replace("\\", "/").rpartition("/")[2])
     return (
         f"{stem}: $T_\\mathrm{{eff}}$ {by_name['teff']:.0f} K, log g {by_name['logg']:.2f}, "
         f"[M/H] {by_name['m_h']:+.2f}, $v\\,\\sin i$ {by_name['vsini']:.1f} km/s"

@@ -85,6 +85,7 @@ def read_e2ds(
 
     snr_orders = cards.snr(len(electrons))
     snr = canonical_snr(snr_orders, instrument)
+    rv = cards.number("rv")
     observation = Observation(
         file=path,
         target=cards.text("target"),
@@ -94,8 +95,8 @@ def read_e2ds(
         berv=berv,
         snr=snr if np.isfinite(snr) else measured_snr(wave, flux, sigma, mask),
         snr_orders=snr_orders,
-        rv_header=cards.number("rv"),
-        rv_header_err=cards.number("rv_err") / 1000.0 if cards.text("rv") else np.nan,
+        rv_header=rv,
+        rv_header_err=cards.number("rv_err") / 1000.0 if np.isfinite(rv) else np.nan,
         blaze=origin,
         resolution=instrument.resolution,
         clipped=float(clipped.mean()),

@@ -22,6 +22,7 @@ from astropy.io import fits
 from astropy.utils.exceptions import AstropyWarning
 
 from harpsstar.errors import HarpsstarError, ReadError
+from harpsstar.io.headers import number as to_number
 
 __all__ = ["Header", "Source", "check_sizes", "load_bytes", "open_fits", "scan_header",
            "source_name"]
@@ -174,6 +175,7 @@ def _check(data: bytes, path: str) -> None:
     while start == 0 or data.startswith(b"XTENSION", start):
         cards, start = scan_header(data, start, path)
         size = _data_size(cards, number, path)
+        _check_scale(cards, path)
         if start + size > len(data):
             raise ReadError(
                 f"truncated: {len(data)} bytes",
@@ -183,6 +185,14 @@ def _check(data: bytes, path: str) -> None:
             )
         start += math.ceil(size / _BLOCK) * _BLOCK
         number += 1
+
+
+def _check_scale(cards: Mapping[str, str], path: str) -> None:
+    """Name the card for which astropy would call the whole file corrupt."""
+    for name in ("BSCALE", "BZERO", "BLANK"):
+        if name in cards and not math.isfinite(to_number(cards[name])):
+            raise ReadError(f"the card {name} = {cards[name]} cannot be read",
+                            expected="a number", hint=_AGAIN, path=path)  # fmt: skip
 
 
 def _whole(cards: Mapping[str, str], name: str, default: str | None = None) -> int:

@@ -88,7 +88,7 @@ def star_names(names: Sequence[str]) -> list[str]:
     >>> star_names(["HD 1", "hd-1", "hd-1", "HD 2"])
     ['hd-1', 'hd-1', 'hd-1', 'HD 2']
     """
-    best: dict[str, str] = {}
+    best = {"": ""}
     for name, _ in Counter(names).most_common():
         best.setdefault(star_key(name), name)
     return [best[star_key(name)] for name in names]

@@ -382,14 +382,14 @@ def _values(values: Any, kind: Kind) -> npt.NDArray[Any]:
     if isinstance(values, np.ma.MaskedArray):
         values = values.filled("" if kind == "text" else np.nan if kind != "integer" else 0)
     if kind == "text":
-        return np.array([_printable(value) for value in values], dtype=str)
+        return np.array([printable(value) for value in values], dtype=str)
     if kind == "integer":
         return np.array(values, dtype=np.int64)
     array = np.array([np.nan if v is None else v for v in values], dtype=float)
     return array.reshape(-1, 4, 4) if kind == "matrix" else array
 
 
-def _printable(value: Any) -> str:
+def printable(value: Any) -> str:
     """Return text that every format can hold.
 
     Control characters and undecoded bytes are escaped; blanks at the ends, which FITS and VOTable
@@ -404,7 +404,7 @@ def _printable(value: Any) -> str:
 def _plain(value: Any) -> Any:
     """Return metadata made of what JSON holds: dict, list, str, int, float, bool, None."""
     if isinstance(value, Mapping):
-        return {_printable(key): _plain(item) for key, item in value.items()}
+        return {printable(key): _plain(item) for key, item in value.items()}
     if isinstance(value, np.ndarray):
         return _plain(value.tolist())
     if isinstance(value, list | tuple | set | frozenset):
@@ -416,7 +416,7 @@ def _plain(value: Any) -> Any:
         return value if math.isfinite(value) else None
     if value is None or isinstance(value, bool | int):
         return value
-    return _printable(value)
+    return printable(value)
 
 
 def _synchronise(path: Path) -> None:

@@ -9,11 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harpsstar.archive import facts
 from harpsstar.archive.discover import Selection, survey
 from harpsstar.archive.facts import Facts, night_of, read_facts
 from harpsstar.archive.files import find
 from harpsstar.archive.journal import Journal
 from harpsstar.errors import ConfigError
+from harpsstar.io.observation import star_key, star_names
 from harpsstar.synth.observe import blaze_frame
 from tests.archive.faults import card, content, good
 
@@ -110,20 +112,20 @@ def test_headers_are_read_again_when_a_file_changes(tmp_path, spectrum):
 def test_facts_of_a_packed_file_are_those_of_the_file(tmp_path, e2ds):
     (tmp_path / "a").write_bytes(e2ds)
     (tmp_path / "b").write_bytes(gzip.compress(e2ds, 1))
-    facts = read_facts(tmp_path / "a")
-    assert read_facts(tmp_path / "b") == facts
-    assert (facts.product, facts.instrument, facts.target) == ("e2ds", "HARPS-N", "HD 1")
-    assert 60 < facts.snr < 100
-    assert facts.night == night_of(facts.bjd) == night_of(math.nan, facts.start)
+    said = read_facts(tmp_path / "a")
+    assert read_facts(tmp_path / "b") == said
+    assert (said.product, said.instrument, said.target) == ("e2ds", "HARPS-N", "HD 1")
+    assert 60 < said.snr < 100
+    assert said.night == night_of(said.bjd) == night_of(math.nan, said.start)
 
 
 @given(st.binary(max_size=400), st.booleans())
 def test_facts_of_rubbish_are_nothing(tmp_path_factory, data, beginning):
     path = tmp_path_factory.getbasetemp() / "rubbish.fits"
     path.write_bytes(b"SIMPLE  =" + data if beginning else data)
-    facts = read_facts(path)
-    assert not (facts.product and facts.skip)
-    assert repr(Facts()) == repr(facts) or facts.skip
+    said = read_facts(path)
+    assert not (said.product and said.skip)
+    assert repr(Facts()) == repr(said) or said.skip
 
 
 def test_a_night_begins_at_noon():
@@ -133,3 +135,49 @@ def test_a_night_begins_at_noon():
     assert night_of(math.nan, "2016-01-08T11:59:59") == "2016-01-07"
     assert night_of(math.nan, "2016-01-08T12:00:01") == "2016-01-08"
     assert night_of(math.nan, "long ago") == "unknown"
+
+
+@pytest.mark.parametrize("name", ["HD10700", "HD 10700", "HD_10700", "hd-10700", "HD010700"])
+def test_a_target_is_found_in_every_spelling(tmp_path, spectrum, name):
+    (tmp_path / "a.fits").write_bytes(card("TNG OBS TARG NAME", name)(spectrum))
+    for wanted in ("HD 10700", "hd10700"):
+        assert taken(look(tmp_path, targets=(wanted,))) == ["a.fits"]
+    assert taken(look(tmp_path, targets=("HD 1070", "HD 107001"))) == []
+
+
+@pytest.mark.parametrize(("first", "second", "same"), [
+    ("HD 10700", "HD_010700 ", True),
+    ("alf Cen B", "alfcenb", True),
+    ("Gl 581", "GJ581", True),
+    ("TOI-123", "TOI-1-23", False),
+    ("TYC 1234-567-1", "TYC 123-4567-1", False),
+    ("TYC 1234-567-1", "tyc_1234_567_1", True),
+    ("BD-20 1790", "BD+20 1790", False),
+    ("BD-20 1790", "bd-20_1790", True),
+    ("HD 100", "HD 10", False),
+])  # fmt: skip
+def test_spellings_of_a_name_have_one_key(first, second, same):
+    assert (star_key(first) == star_key(second)) == same
+
+
+@given(st.lists(st.text(), max_size=8))
+def test_a_star_has_one_of_its_own_spellings(names):
+    chosen = star_names(names)
+    for name, shown in zip(names, chosen, strict=True):
+        assert star_key(name) == star_key(shown)
+        assert shown in names or not star_key(name)
+    assert len(set(chosen)) == len({star_key(name) for name in names})
+
+
+def test_a_header_that_cannot_be_read_now_is_asked_again(tmp_path, spectrum, monkeypatch):
+    path = tmp_path / "a.fits"
+    path.write_bytes(card("TNG DPR TYPE", "BIAS")(spectrum))
+
+    def no_handles(path):
+        raise OSError(24, "Too many open files")
+
+    with Journal() as journal:
+        with monkeypatch.context() as patch:
+            patch.setattr(facts, "_primary_cards", no_handles)
+            assert taken(look(tmp_path, journal=journal)) == ["a.fits"]
+        assert taken(look(tmp_path, journal=journal)) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -125,3 +126,22 @@ def test_written_tables_open_with_units(tmp_path, extension):
         assert "no violations" in validate(str(path), output=None)
     with pytest.raises(OutputError, match="unknown extension"):
         write_summary(stars, tmp_path / "stars.docx")
+
+
+def test_spellings_of_a_name_are_one_star():
+    rows = [row for n, name in ((2, "HD10700"), (3, "HD 10700"), (1, "hd-10700"), (1, "TOI-1-23"))
+            for row in epochs(n, NOISE, target=name, seed=n)]
+    rows = [dataclasses.replace(row, bjd=2457000.0 + i) for i, row in enumerate(rows)]
+    rows.append(dataclasses.replace(epochs(1, NOISE, target="TOI-123")[0], bjd=1.0))
+    stars = summarise(to_table(rows))
+    assert [(star.target, star.epochs) for star in stars] == [
+        ("HD 10700", 6), ("TOI-1-23", 1), ("TOI-123", 1)]
+
+
+def test_a_star_that_cannot_be_combined_costs_no_other():
+    bad = [dataclasses.replace(row, covariance=np.zeros((4, 4)))
+           for row in epochs(3, NOISE, target="HD 2")]
+    first, second = summarise(to_table(epochs(3, NOISE) + bad))
+    assert (first.target, first.epochs) == ("HD 1", 3)
+    assert (second.target, second.epochs) == ("HD 2", 0)
+    assert np.isnan(second.labels).all()

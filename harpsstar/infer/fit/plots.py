@@ -11,7 +11,7 @@ from harpsstar.errors import InputsMissingError
 from harpsstar.infer.fit.options import PARAMETERS
 from harpsstar.infer.fit.result import Solution
 from harpsstar.infer.pictures import draw_orders
-from harpsstar.plotting import new_figure
+from harpsstar.plotting import as_written, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,7 +29,7 @@ def plot_spectrum(solution: Solution, index: int, title: str) -> Figure:
     flux = data.flux.double().numpy() / continuum
     used, known = (part.weight > 0).numpy(), (data.ivar > 0).numpy()
     return draw_orders(
-        data.rest, np.where(used, flux, np.nan), spectrum, title,
+        data.rest, np.where(used, flux, np.nan), spectrum, as_written(title),
         ignored=np.where(known & ~used, flux, np.nan),
     )  # fmt: skip
 
@@ -79,7 +79,7 @@ def plot_corner(solution: Solution, title: str) -> Figure:
             f"{_axis(name)}\n{_with_error(middle, 0.5 * (high - low))}", fontsize=10
         )
     figure.subplots_adjust(top=0.95)
-    figure.suptitle(title)
+    figure.suptitle(as_written(title))
     return figure
 
 
