@@ -95,11 +95,10 @@ def write_report(
     rows = list(journal.paths_and_rows())
     pictures = _pictures(journal, pool, settings, rows)
     stars = summarise(to_table(row for _, row in rows))
-    # Names of files need not be UTF-8.
-    options = {"encoding": "utf-8", "errors": "backslashreplace"}
-    with replacing(path) as temporary, open(temporary, "w", **options) as file:
+    with replacing(path) as temporary, open(temporary, "wb") as file:
         for piece in page(rows, stars, pictures, about or {}, left_out or {}):
-            file.write(piece)
+            # Names of files need not be UTF-8.
+            file.write(piece.encode("utf-8", "backslashreplace"))
 
 
 def _pictures(

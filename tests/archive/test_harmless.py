@@ -223,13 +223,16 @@ class TestOneInput:
 
     COUNT = 7
 
-    def test_predict_with_page_pictures_and_every_format(self, strange, predict, tmp_path):
+    def test_pictures_of_files_with_odd_names(self, strange, predict, tmp_path):
+        odd = [path for path in strange.iterdir() if set(path.name) & {"$", "\x1b"}]
+        predict(*odd, plots=tmp_path / "plots")
+        assert len(odd) == len(list((tmp_path / "plots").iterdir())) == 2
+
+    def test_predict_with_a_page_and_every_format(self, strange, predict, tmp_path):
         output, report = tmp_path / "nights", tmp_path / "r.html"
-        outcome = predict(strange, output=output, by_night=True, report=report, batch=3,
-                          plots=tmp_path / "plots")
+        outcome = predict(strange, output=output, by_night=True, report=report, batch=3)
         assert (outcome.total, outcome.count("failed")) == (self.COUNT, 1)
         assert predict(strange, output=output, by_night=True, report=report).resumed == self.COUNT
-        assert len(list((tmp_path / "plots").iterdir())) == self.COUNT - 1
         assert report.read_text(encoding="utf-8").count("<circle") == self.COUNT - 1
         nights = sorted(path.name for path in output.iterdir())
         assert nights == ["night=2016-01-07", "night=unknown"]
