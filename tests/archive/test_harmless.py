@@ -285,7 +285,7 @@ class TestOneInput:
         assert page.count("cannot be shown") == 1
         assert page.count("<summary>orders of") in (len(rest) - 1, len(rest))
 
-    @settings(max_examples=6, deadline=None, derandomize=True,
+    @settings(max_examples=4, deadline=None, derandomize=True,
               suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(
         values=st.lists(
