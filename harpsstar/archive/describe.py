@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harpsstar.errors import CoverageError
+from harpsstar.errors import CoverageError, ReadError
 from harpsstar.io import Observation
 from harpsstar.io.build import Reading
 from harpsstar.io.products import read_arrays
@@ -70,7 +70,7 @@ def describe(
     facts["shape"] = " × ".join(str(n) for n in np.shape(spectrum.flux))
     try:
         pixels = spectrum.pixels()
-    except CoverageError as error:
+    except (CoverageError, ReadError) as error:
         return Description(tuple(facts.items()), observation.notes, str(error))
     facts["wavelength"] = f"{np.min(pixels.wave):.1f} – {np.max(pixels.wave):.1f} Å (air)"
     facts["usable pixels"] = f"{np.mean(pixels.ivar > 0):.1%}"
@@ -124,6 +124,7 @@ def _facts(observation: Observation) -> dict[str, str]:
         "instrument": observation.instrument or "unknown",
         "product": observation.product,
         "BJD": _number(observation.bjd, ".5f"),
+        "frame": observation.frame,
         "barycentric velocity": _number(observation.berv, ".3f", " km/s"),
         "velocity in the header": _number(observation.rv_header, ".3f", " km/s"),
         "SNR per pixel": _number(observation.snr, ".0f"),

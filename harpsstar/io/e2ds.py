@@ -64,7 +64,8 @@ def read_e2ds(
 
     notes: list[str] = []
     berv = cards.number("berv")
-    if abs(berv) < _MAX_BERV:
+    known = abs(berv) < _MAX_BERV
+    if known:
         factor = barycentric_factor(berv)
         wave, width = wave * factor, width * factor
     else:
@@ -99,6 +100,7 @@ def read_e2ds(
         resolution=instrument.resolution,
         clipped=float(clipped.mean()),
         notes=tuple(notes),
+        frame="barycentric" if known else "observatory",
     )
     return reading(wave, flux, sigma, mask, header, observation)
 

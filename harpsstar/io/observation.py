@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Literal
 
-__all__ = ["Observation"]
+__all__ = ["Frame", "Observation"]
+
+#: Where the wavelengths of a spectrum hold.
+Frame = Literal["barycentric", "observatory", "unknown"]
+#: Why a spectrum gives no barycentric velocity.
+_WHY = {
+    "observatory": "the header has no BERV",
+    "unknown": "the header does not say in which frame its wavelengths are",
+}
 
 
 @dataclass(frozen=True)
@@ -40,6 +50,8 @@ class Observation:
         Share of the pixels that something has clipped to one value, where the reader could tell.
     notes : tuple of str
         What a user should know about how the file was read.
+    frame : {"barycentric", "observatory", "unknown"}
+        In which the wavelengths are. Only in the first is a velocity barycentric.
     """
 
     file: str
@@ -56,3 +68,19 @@ class Observation:
     resolution: float
     clipped: float = 0.0
     notes: tuple[str, ...] = ()
+    frame: Frame = "barycentric"
+
+    def barycentric(self, rv: float, rv_err: float) -> tuple[float, float, tuple[str, ...]]:
+        """Barycentric velocity and its error, NaN where there is none, and remarks that say why.
+
+        Parameters
+        ----------
+        rv, rv_err : float
+            As measured from the wavelengths as they are, km/s.
+        """
+        if self.frame == "barycentric":
+            return rv, rv_err, ()
+        remark = (
+            f"no barycentric velocity: {_WHY[self.frame]}; its lines are shifted by {rv:+.2f} km/s"
+        )
+        return math.nan, math.nan, (remark,)
