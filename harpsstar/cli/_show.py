@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import sys
 from collections import Counter
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 _FORM = {"teff": (".0f", ".0f"), "logg": (".2f", ".2f"), "m_h": ("+.2f", ".2f"),
          "vsini": (".1f", ".1f"), "rv": (".2f", ".2f"), "snr": (".0f", "")}
 _STYLE = {"ok": "green", "flagged": "yellow", "failed": "red"}
+#: Characters beyond which a text or a list of a card is shortened.
+_LONG = 300
 
 
 def sentence(row: Row) -> str:
@@ -145,6 +148,27 @@ def show_models(cards: Mapping[str, Mapping[str, Any]]) -> None:
     for name, card in cards.items():
         table.add_row(Text(name), Text(str(card.get("description", ""))))
     show_table(table)
+
+
+def show_card(card: Mapping[str, Any], *, full: bool) -> None:
+    """Show the card of a model as JSON; long lists only by their number of items, or whole."""
+    print(json.dumps(_readable(card, full=full), indent=2, ensure_ascii=False))
+
+
+def _readable(value: Any, *, full: bool) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _readable(item, full=full) for key, item in value.items()}
+    if isinstance(value, str) and len(value) > _LONG:
+        # The grid writes its lists as text, since the headers of its file hold nothing else.
+        try:
+            value = json.loads(value)
+        except ValueError:
+            return value if full else f"{value[:_LONG]} …"
+    if isinstance(value, list) and len(json.dumps(value)) > _LONG and not full:
+        return f"{len(value)} items, the first of them {value[0]!r}; --full shows all"
+    if isinstance(value, list):
+        return [_readable(item, full=full) for item in value]
+    return value
 
 
 def show_inputs(records: Sequence[Record], folder: Path) -> None:

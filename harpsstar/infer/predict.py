@@ -336,4 +336,5 @@ def predict(
         The model cannot be used.
     """
     rows = list(predict_rows(one_by_one(sources), model=model, blaze_dir=blaze_dir))
-    return to_table(rows, provenance("harpsstar.predict", predictor(model or "default").model.card))
+    used = predictor(model or "default").model
+    return to_table(rows, provenance("harpsstar.predict", used.identity))

@@ -28,7 +28,7 @@ class Flag(enum.IntFlag):
     EMISSION = 512
     LARGE_ERROR = 1024
     CLIPPED = 2048
-    WRONG_ERRORS = 4096
+    WRONG_ERRORS = 32768
 
 
 #: Flag to (what raises it, what to do).

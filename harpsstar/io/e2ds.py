@@ -100,7 +100,7 @@ def read_e2ds(
         resolution=instrument.resolution,
         clipped=float(clipped.mean()),
         notes=tuple(notes),
-        frame="barycentric" if known else "observatory",
+        frame="barycentric" if known else "topocentric",
     )
     return reading(wave, flux, sigma, mask, header, observation)
 

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
-__all__ = ["Frame", "Observation"]
+__all__ = ["Observation"]
 
-#: Where the wavelengths of a spectrum hold.
-Frame = Literal["barycentric", "observatory", "unknown"]
-#: Why a spectrum gives no barycentric velocity.
+#: Why a spectrum in such a frame gives no barycentric velocity.
 _WHY = {
-    "observatory": "the header has no BERV",
-    "unknown": "the header does not say in which frame its wavelengths are",
+    "topocentric": "the header has no BERV",
+    "rest": "the wavelengths were shifted to the rest frame of the star",
+    "unknown": "the header does not say in which frame the wavelengths are",
 }
 
 
@@ -50,8 +48,9 @@ class Observation:
         Share of the pixels that something has clipped to one value, where the reader could tell.
     notes : tuple of str
         What a user should know about how the file was read.
-    frame : {"barycentric", "observatory", "unknown"}
-        In which the wavelengths are. Only in the first is a velocity barycentric.
+    frame : str
+        Of the wavelengths: ``"barycentric"``, ``"topocentric"``, ``"rest"`` or ``"unknown"``. Only
+        in the first a velocity that is measured is that of the star.
     """
 
     file: str
@@ -68,7 +67,7 @@ class Observation:
     resolution: float
     clipped: float = 0.0
     notes: tuple[str, ...] = ()
-    frame: Frame = "barycentric"
+    frame: str = "barycentric"
 
     def barycentric(self, rv: float, rv_err: float) -> tuple[float, float, tuple[str, ...]]:
         """Barycentric velocity and its error, NaN where there is none, and remarks that say why.

@@ -89,7 +89,8 @@ def read_s1d(hdus: fits.HDUList, path: str) -> Reading:
         blaze="pipeline",
         resolution=ASSUMED_RESOLUTION if instrument is None else instrument.resolution,
         notes=tuple(notes),
-        frame="unknown" if instrument is None or "DOPCOR01" in header else "barycentric",
+        frame="rest" if "DOPCOR01" in header
+        else "unknown" if instrument is None else "barycentric",
     )
     return reading(wave, flux, sigma, mask, header, observation)
 

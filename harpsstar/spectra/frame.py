@@ -37,8 +37,9 @@ LEAST_COVERAGE = 0.2
 RANGE = (5010.0, 5410.0)
 
 _COVERAGE_BIN = 0.5  # Å
-#: A star's flux bends by more than this share of itself over twice this many Å, somewhere.
-_BEND, _LEAST_BEND = 0.25, 1e-3
+#: One pixel in twenty of a star's spectrum bends by more than this share of the level, over twice
+#: this many Å; a curve may have jumps where orders meet.
+_BEND, _LEAST_BEND = 0.25, 1e-4
 _NEGLIGIBLE = 1e-6  # share of a pixel in an interpolated value below which its state is ignored
 
 
@@ -282,7 +283,7 @@ def _check_lines(wave: FloatArray, flux: FloatArray, ivar: FloatArray, name: str
             bends.append(np.abs(left - 2 * middle + right)[known])
     values = np.concatenate([np.zeros(0), *bends])
     level = float(np.median(np.abs(flux[inside])))
-    if not values.size or np.quantile(values, 0.99) > _LEAST_BEND * level:
+    if not values.size or np.quantile(values, 0.95) > _LEAST_BEND * level:
         return
     raise ReadError(
         "a smooth curve without lines or noise",

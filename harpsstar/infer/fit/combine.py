@@ -71,13 +71,10 @@ def combine(table: QTable) -> Combined:
     covariances = total - systematic[:, :, None] * np.eye(len(NAMES))
     mean, noise, scatter = _weighted(labels, covariances)
     rv, rv_err = _plain(good["rv"]), _plain(good["rv_err"])
-    # A spectrum without a barycentric velocity has labels nevertheless.
-    known = np.isfinite(rv) & np.isfinite(rv_err)
-    rv, weight = rv[known], rv_err[known] ** -2
-    velocity = float(np.average(rv, weights=weight)) if known.any() else float("nan")
+    weight = rv_err**-2 / np.sum(rv_err**-2)
     spread = float(np.std(rv, ddof=1)) if len(rv) > 1 else float("nan")
     common = np.diag(systematic.mean(axis=0))
-    return Combined(mean, noise + common, noise, scatter, velocity, spread, len(good))
+    return Combined(mean, noise + common, noise, scatter, float(weight @ rv), spread, len(good))
 
 
 def _weighted(labels: FloatArray, covariances: FloatArray) -> tuple[FloatArray, FloatArray, float]:
