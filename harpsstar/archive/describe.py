@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harpsstar.errors import CoverageError, ReadError
+from harpsstar.archive.files import find
+from harpsstar.errors import ConfigError, CoverageError, HarpsstarError, ReadError
 from harpsstar.io import Observation
 from harpsstar.io.build import Reading
 from harpsstar.io.products import read_arrays
@@ -37,6 +39,42 @@ class Description:
     facts: tuple[tuple[str, str], ...]
     notes: tuple[str, ...]
     problem: str
+
+
+def describe_all(
+    names: Iterable[str | Path], *, blaze_dir: str | Path | None = None, plot: Path | None = None
+) -> Iterator[Description | HarpsstarError]:
+    """Describe the files behind what a user named, each as :func:`describe` does.
+
+    Parameters
+    ----------
+    names : iterable of str or Path
+        Files, folders and patterns, see :func:`harpsstar.archive.files.find`.
+    blaze_dir, plot
+        As for :func:`describe`; a picture shows one file.
+
+    Yields
+    ------
+    Description or HarpsstarError
+        Of each file; why one cannot be read costs no other its description.
+
+    Raises
+    ------
+    ConfigError
+        A picture of several files.
+    OutputError
+        The picture cannot be written.
+    """
+    files = find(names)
+    if plot is not None and len(files) > 1:
+        raise ConfigError(f"a picture of {len(files)} files", expected="one file with --plot")
+    for item in files:
+        try:
+            if item.problem is not None:
+                raise item.problem
+            yield describe(item.path, blaze_dir=blaze_dir, plot=plot)
+        except ReadError as error:
+            yield error
 
 
 def describe(

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import typer
-from rich.markup import escape
 
 
 def unbroken(text: str) -> str:
@@ -20,6 +19,8 @@ def unbroken(text: str) -> str:
 @contextmanager
 def _readable(command: Any) -> Iterator[None]:
     """Show the texts of a command, of its parameters and of the commands below it."""
+    from rich.markup import escape
+
     marked = command.rich_markup_mode == "rich"
     texts = [(item, item.help) for item in (command, *command.params, *_below(command))]
     try:
