@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from harpsstar.infer.predict import predict
     from harpsstar.io import read
     from harpsstar.io.arrays import from_arrays
-    from harpsstar.io.results import read_table, write_table
+    from harpsstar.io.results import read_table, to_pandas, write_table
     from harpsstar.synth.emulator import Emulator
 
 #: The module of each public name that is imported when it is first used.
@@ -39,6 +39,7 @@ _LAZY = {
     "predict": "harpsstar.infer.predict",
     "read": "harpsstar.io",
     "read_table": "harpsstar.io.results",
+    "to_pandas": "harpsstar.io.results",
     "velocity": "harpsstar.infer.fit.velocity",
     "write_table": "harpsstar.io.results",
 }
@@ -54,6 +55,7 @@ __all__ = [
     "predict",
     "read",
     "read_table",
+    "to_pandas",
     "velocity",
     "write_table",
 ]

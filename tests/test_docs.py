@@ -56,6 +56,20 @@ def test_python_examples_use_names_that_exist(page):
         assert set(re.findall(r"\bhs\.(\w+)", block)) <= set(harpsstar.__all__)
 
 
+def test_the_python_of_the_readme_runs_as_printed(monkeypatch, capsys):
+    """From the folder of the README, where a reader is who has just installed it."""
+    monkeypatch.chdir(ROOT)
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"),
+                        re.DOTALL)  # fmt: skip
+    assert blocks
+    for block in blocks:
+        names = {}
+        exec(compile(block, "README.md", "exec"), names)
+        assert names["table"]["teff"][0].value == pytest.approx(5773, abs=5)
+        assert names["table"]["teff_err"][0].value == pytest.approx(71, abs=5)
+    assert "teff_err" in capsys.readouterr().out
+
+
 def test_the_readme_has_the_two_commands_and_the_exit_codes():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert "\npip install . && harpsstar predict docs/examples/*.fits -o results.ecsv\n" in readme

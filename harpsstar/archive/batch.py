@@ -29,6 +29,8 @@ from harpsstar.plotting import Stems, picture_folder
 _REFRESH = "refresh"
 #: Most worker processes that are started unasked: each takes some 0.7 GB of memory.
 _MOST_JOBS = 4
+#: A table of so many rows is shown even where it is written.
+FEW = 10
 #: Fewer files than this are not worth another process.
 _LEAST_SHARE = 8
 
@@ -41,7 +43,7 @@ class Event:
     ----------
     kind : str
         ``"looking"``, ``"found"``, ``"model"``, ``"row"``, ``"table"``, ``"report"``,
-        ``"plots"``, ``"interrupted"`` or ``"end"``.
+        ``"plots"``, ``"waiting"``, ``"interrupted"`` or ``"end"``.
     facts : mapping
         What JSON holds.
     row : Row or None
@@ -132,7 +134,8 @@ class Outcome:
     Attributes
     ----------
     rows : tuple of Row
-        In the order of the inputs, where no table was asked for; else empty.
+        In the order of the inputs, where no table was asked for or it has at most :data:`FEW`;
+        else empty.
     total : int
         How many inputs there were.
     output : Path or None
@@ -418,7 +421,7 @@ class Run:
         stale = self.journal.models()
         stale.pop(self.model.version, None)
         return Outcome(
-            rows=tuple(self.journal.rows()) if self.output is None else (),
+            rows=tuple(self.journal.rows()) if self._is_shown() else (),
             total=len(seen.chosen),
             output=None if interrupted else self.output,
             interrupted=interrupted,
@@ -427,6 +430,9 @@ class Run:
             left_out=seen.reasons(),
             stale=stale,
         )
+
+    def _is_shown(self) -> bool:
+        return self.output is None or sum(self.journal.counts().values()) <= FEW
 
     def _say(self, kind: str, **facts: Any) -> None:
         self.tell(Event(kind, facts))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harpsstar.errors import CoverageError
+from harpsstar.archive.files import find
+from harpsstar.errors import ConfigError, CoverageError, HarpsstarError, ReadError
 from harpsstar.io import Observation
 from harpsstar.io.build import Reading
 from harpsstar.io.products import read_arrays
@@ -49,6 +51,42 @@ class Description:
     problem: str
 
 
+def describe_all(
+    names: Iterable[str | Path], *, blaze_dir: str | Path | None = None, plot: Path | None = None
+) -> Iterator[Description | HarpsstarError]:
+    """Describe the files behind what a user named, each as :func:`describe` does.
+
+    Parameters
+    ----------
+    names : iterable of str or Path
+        Files, folders and patterns, see :func:`harpsstar.archive.files.find`.
+    blaze_dir, plot
+        As for :func:`describe`; a picture shows one file.
+
+    Yields
+    ------
+    Description or HarpsstarError
+        Of each file; why one cannot be read costs no other its description.
+
+    Raises
+    ------
+    ConfigError
+        A picture of several files.
+    OutputError
+        The picture cannot be written.
+    """
+    files = find(names)
+    if plot is not None and len(files) > 1:
+        raise ConfigError(f"a picture of {len(files)} files", expected="one file with --plot")
+    for item in files:
+        try:
+            if item.problem is not None:
+                raise item.problem
+            yield describe(item.path, blaze_dir=blaze_dir, plot=plot)
+        except ReadError as error:
+            yield error
+
+
 def describe(
     path: str | Path, *, blaze_dir: str | Path | None = None, plot: Path | None = None
 ) -> Description:
@@ -80,7 +118,7 @@ def describe(
     facts["shape"] = " × ".join(str(n) for n in np.shape(spectrum.flux))
     try:
         pixels = spectrum.pixels()
-    except CoverageError as error:
+    except (CoverageError, ReadError) as error:
         return Description(tuple(facts.items()), observation.notes, str(error))
     facts["wavelength"] = f"{np.min(pixels.wave):.1f} – {np.max(pixels.wave):.1f} Å (air)"
     facts["usable pixels"] = f"{np.mean(pixels.ivar > 0):.1%}"
@@ -135,6 +173,7 @@ def _facts(observation: Observation) -> dict[str, str]:
         "instrument": observation.instrument or "unknown",
         "product": observation.product,
         "BJD": _number(observation.bjd, ".5f"),
+        "frame": observation.frame,
         "barycentric velocity": _number(observation.berv, ".3f", " km/s"),
         "velocity in the header": _number(observation.rv_header, ".3f", " km/s"),
         "SNR per pixel": _number(observation.snr, ".0f"),

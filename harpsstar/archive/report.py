@@ -17,6 +17,7 @@ from harpsstar.archive.pictures import N_POINTS, draw, height, unpack
 from harpsstar.archive.pool import Pool
 from harpsstar.archive.summary import Star, summarise
 from harpsstar.archive.worker import Input, Settings
+from harpsstar.formatting import with_error
 from harpsstar.io.observation import star_key
 from harpsstar.io.results import Row, printable, replacing, to_table
 from harpsstar.labels import LABELS
@@ -26,7 +27,6 @@ _log = logging.getLogger(__name__)
 
 #: Most spectra that are drawn: a page with more is slow to open.
 MOST_PICTURES = 100
-_FORM = {"teff": ".0f", "logg": ".2f", "m_h": "+.2f", "vsini": ".1f"}
 _SHORT = {"teff": "Teff", "logg": "log g", "m_h": "[M/H]", "vsini": "v sin i"}
 #: Of the table of targets.
 _COLUMNS = 9
@@ -237,27 +237,28 @@ def _targets(
 
 def _star_row(star: Star) -> str:
     errors = [math.sqrt(star.covariance[i, i]) for i in range(len(LABELS))]
-    cells = [_with_error(label.name, value, error)
+    cells = [with_error(label.name, value, error)
              for label, value, error in zip(LABELS, star.labels, errors, strict=True)]
     epochs = "1 epoch" if star.epochs == 1 else f"{star.epochs} epochs"
     left_out = {"flagged": star.flagged, "copies": star.copies, "outliers": len(star.outliers)}
     remarks = [f"{number} {what}" for what, number in left_out.items() if number]
     if math.isfinite(star.chi2_red):
         remarks.insert(0, f"scatter {math.sqrt(star.chi2_red):.1f} × noise")
-    velocity = _pair(star.rv, star.rv_err, ".3f")
+    velocity = with_error("rv", star.rv, star.rv_err)
     return (f'<tr class="star"><td>{escape(star.target)}</td><td>{epochs}</td><td></td>'
             + "".join(f"<td>{cell}</td>" for cell in cells)
             + f'<td>{velocity}</td><td class="text">{", ".join(remarks)}</td></tr>\n')
 
 
 def _spectrum_row(row: Row) -> str:
-    cells = [_with_error(label.name, getattr(row, label.name), getattr(row, f"{label.name}_err"))
+    cells = [with_error(label.name, getattr(row, label.name), getattr(row, f"{label.name}_err"))
              for label in LABELS]
     name = escape(Path(row.file).name)
     flags = f'<span class="{row.status}">{row.status}</span> {escape(row.flag_text)}'
     return (f"<tr><td>{name}</td><td>{_date(row.bjd)}</td><td>{_plain(row.snr, '.0f')}</td>"
             + "".join(f"<td>{cell}</td>" for cell in cells)
-            + f'<td>{_pair(row.rv, row.rv_err, ".3f")}</td><td class="text">{flags}</td></tr>\n')
+            + f'<td>{with_error("rv", row.rv, row.rv_err)}</td>'
+            + f'<td class="text">{flags}</td></tr>\n')
 
 
 def _orders_row(row: Row, picture: bytes) -> str:
@@ -317,17 +318,6 @@ def _failures(rows: Sequence[Row]) -> Iterator[str]:
         yield (f"<tr><td><details><summary>{escape(reason)}</summary><ul>{names}</ul></details>"
                f'</td><td class="failed">{len(files)}</td></tr>\n')
     yield "</tbody></table>\n"
-
-
-def _with_error(name: str, value: float, error: float) -> str:
-    return _pair(value, error, _FORM[name])
-
-
-def _pair(value: float, error: float, form: str) -> str:
-    if not math.isfinite(value):
-        return "–"
-    text = _plain(value, form)
-    return f"{text} ± {error:{form.removeprefix('+')}}" if math.isfinite(error) else text
 
 
 def _plain(value: Any, form: str) -> str:

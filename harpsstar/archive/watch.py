@@ -78,6 +78,7 @@ def watch_files(
             run = Run(journal, pool, model, path, options, tell)
             outcome = Outcome((), 0, None, True, {})
             try:
+                tell(Event("waiting", {}))
                 for seen in _arrivals(folders, journal, selection or Selection(), every, pause):
                     outcome = run(seen)
                     if outcome.interrupted:

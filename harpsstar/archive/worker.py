@@ -106,7 +106,7 @@ def describe_model(settings: Settings) -> ModelFacts:
         It cannot be used.
     """
     model = load_predictor(settings).model
-    return ModelFacts(f"{model.name} {model.sha256[:8]}", model.card)
+    return ModelFacts(f"{model.name} {model.sha256[:8]}", model.identity)
 
 
 def work(settings: Settings, inputs: Sequence[Input]) -> list[Done]:

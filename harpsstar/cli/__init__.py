@@ -26,6 +26,7 @@ from harpsstar.cli import (
     train,
     watch,
 )
+from harpsstar.cli._help import Group, make_readable
 from harpsstar.cli.exit import ExitCode, describe_codes
 from harpsstar.errors import HarpsstarError
 
@@ -33,7 +34,7 @@ from harpsstar.errors import HarpsstarError
 _NARROW = 70
 
 
-class _Group(typer.core.TyperGroup):
+class _Group(Group):
     """Turn the package's errors and Ctrl-C into a message and an exit code, for every command."""
 
     def invoke(self, ctx: Any) -> Any:
@@ -66,6 +67,7 @@ app.add_typer(archive.app, name="archive")
 app.add_typer(synth.app, name="synth")
 app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(models.app, name="models")
+make_readable(app)
 
 
 def _version(wanted: bool) -> None:

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 Output = Annotated[
     Path | None,
     typer.Option("--output", "-o", show_default=False,
-                 help="Table to write: .ecsv, .fits, .vot, .xml, .parquet or .csv. Without,"
-                      " a summary is shown."),
+                 help="Table to write: .ecsv, .fits, .vot, .xml, .parquet or .csv; - prints it"
+                      " as ECSV. Without, a summary is shown."),
 ]
 Model = Annotated[
     str | None,
@@ -80,6 +80,12 @@ Report = Annotated[
     Path | None,
     typer.Option(help="Page to write about the run, for a browser.", show_default=False),
 ]
+
+
+def destination(output: Path | None) -> tuple[Path | None, bool]:
+    """Return the table to write, and whether "-" asks for it on standard output instead."""
+    printed = output == Path("-")
+    return (None, True) if printed else (output, False)
 
 
 def plan(report: Path | None, **options: Any) -> Options:
@@ -180,10 +186,12 @@ def as_json(event: Event) -> str:
     return json.dumps(_plain(facts), ensure_ascii=False)
 
 
-def finish(outcome: Outcome, *, quiet: bool, json: bool) -> None:
-    """Show what a run came to and leave with its code."""
-    from harpsstar.cli._show import show_outcome
+def finish(outcome: Outcome, *, quiet: bool, json: bool, ecsv: bool = False) -> None:
+    """Show what a run came to, its table as ECSV if so asked, and leave with its code."""
+    from harpsstar.cli._show import print_ecsv, show_outcome
     from harpsstar.cli.exit import code_of
 
-    show_outcome(outcome, quiet=quiet, table=not json)
+    if ecsv:
+        print_ecsv(outcome.rows)
+    show_outcome(outcome, quiet=quiet, table=not json and not ecsv)
     raise typer.Exit(code_of(outcome))

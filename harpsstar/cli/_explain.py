@@ -16,15 +16,14 @@ if TYPE_CHECKING:
 
 def show_explanation(result: Explanation, n: int) -> None:
     """Show for each label the `n` lines that say most of it."""
-    columns = [text for label in LABELS for text in (label.name, "share", "pull")]
-    table = Table(*columns, caption="share: of what is known of the label; pull: by how much the"
-                  " line moves it, in units of its error from noise")  # fmt: skip
-    best = [result.top(label.name, n) for label in LABELS]
-    for i in range(max(map(len, best))):
-        cells = []
-        for label, lines in zip(LABELS, best, strict=True):
-            line = lines[i]
-            cells += [str(line["name"]), f"{line[f'share_{label.name}']:.1%}",
-                      f"{line[f'pull_{label.name}']:+.2f} σ"]  # fmt: skip
-        table.add_row(*map(Text, cells))
+    table = Table("label", "line", "share", "pull", caption="share: of what is known of the label;"
+                  " pull: by how much the line moves it, in units of its error from noise",
+                  caption_justify="left")  # fmt: skip
+    for label in LABELS:
+        for i, line in enumerate(result.top(label.name, n)):
+            cells = ("" if i else label.name, str(line["name"]),
+                     f"{line[f'share_{label.name}']:.1%}",
+                     f"{line[f'pull_{label.name}']:+.2f} σ")  # fmt: skip
+            table.add_row(*map(Text, cells))
+        table.add_section()
     show_table(table)

@@ -19,6 +19,7 @@ from rich.text import Text
 
 from harpsstar.cli._table import show_table
 from harpsstar.cli.exit import ExitCode
+from harpsstar.formatting import with_error
 from harpsstar.labels import LABELS, NUISANCES
 
 if TYPE_CHECKING:
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
     from harpsstar.infer.fit.batch import Outcome
     from harpsstar.io.results import Row
 
-#: How a parameter and its uncertainty are written.
-_FORM = {"teff": ".1f", "logg": ".3f", "m_h": "+.3f", "vsini": ".2f", "rv": ".4f", "vmic": ".2f",
-         "vmac": ".2f", "alpha": ".2f"}  # fmt: skip
 _STYLE = {"ok": "green", "flagged": "yellow", "failed": "red"}
 
 
@@ -115,10 +113,8 @@ def _cell(row: Any, name: str) -> str:
     value = float(getattr(row[name], "value", row[name]))
     column = noise if noise in row.colnames else f"{name}_err"
     error = float(getattr(row[column], "value", row[column]))
-    if not math.isfinite(value):
-        return "–"
-    form = _FORM.get(name, ".3g")
-    return f"{value:{form}}" + (f" ± {error:{form.replace('+', '')}}" if error > 0 else " (fixed)")
+    text = with_error(name, value, error)
+    return text if error > 0 or not math.isfinite(value) else f"{text} (fixed)"
 
 
 def show_quality(result: FitQuality) -> None:

@@ -87,7 +87,13 @@ class Stages:
             self._tasks[stage] = self._bar.add_task(
                 stage, total=total, completed=done, first=done, remark=""
             )
-        self._bar.update(self._tasks[stage], completed=done, total=total, remark=remark)
+        task = self._tasks[stage]
+        if self._bar.tasks[self._bar.task_ids.index(task)].finished and done < total:
+            # Work has come after a pause, whose time is not that of the work.
+            self._bar.reset(task, total=total, completed=done, first=done)
+        self._bar.update(task, completed=done, total=total, remark=remark)
+        if done >= total:
+            self._bar.stop_task(task)
 
     def _line(self, stage: str, done: int, total: int, remark: str) -> None:
         now = self._clock()
@@ -132,7 +138,9 @@ class Rows(Stages):
             self._bar.remove_task(self._starting)
             self._starting = None
         facts = event.facts
-        if event.kind == "looking":
+        if event.kind == "waiting":
+            self._console.print(Text("waiting for files"))
+        elif event.kind == "looking":
             self("headers", facts["done"], facts["total"])
         elif event.kind == "found":
             self("predicting", facts["resumed"], facts["inputs"])

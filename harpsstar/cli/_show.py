@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
+import shlex
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from harpsstar.cli._table import show_table
+from harpsstar.cli._table import console, show_table
+from harpsstar.cli.exit import ExitCode
+from harpsstar.errors import HarpsstarError
+from harpsstar.formatting import with_error
 from harpsstar.labels import LABELS
 
 if TYPE_CHECKING:
@@ -25,10 +31,9 @@ if TYPE_CHECKING:
     from harpsstar.io.results import Row
     from harpsstar.synth.inputs import Record
 
-#: How a label is written, and how its uncertainty.
-_FORM = {"teff": (".0f", ".0f"), "logg": (".2f", ".2f"), "m_h": ("+.2f", ".2f"),
-         "vsini": (".1f", ".1f"), "rv": (".2f", ".2f"), "snr": (".0f", "")}
 _STYLE = {"ok": "green", "flagged": "yellow", "failed": "red"}
+#: Characters beyond which a text or a list of a card is shortened.
+_LONG = 300
 
 
 def sentence(row: Row) -> str:
@@ -42,20 +47,13 @@ def sentence(row: Row) -> str:
 
 
 def _value(row: Row, name: str) -> str:
-    return _with_error(name, getattr(row, name), getattr(row, f"{name}_err", math.nan))
-
-
-def _with_error(name: str, value: float, error: float) -> str:
-    if not math.isfinite(value):
-        return "–"
-    form, error_form = _FORM[name]
-    return f"{value:{form}}" + (f" ± {error:{error_form}}" if math.isfinite(error) else "")
+    return with_error(name, getattr(row, name), getattr(row, f"{name}_err", math.nan))
 
 
 def show_outcome(outcome: Outcome, *, quiet: bool, table: bool = True) -> None:
-    """Show the rows of a run, unless they were written to a file, and how many failed."""
-    if table and outcome.rows:
-        show_table(_rows_table(outcome.rows))
+    """Show the rows of a run, unless they are many in a file, and how many failed."""
+    if table and outcome.rows and not (quiet and outcome.output):
+        _show_rows(outcome.rows)
     failed = outcome.count("failed")
     if quiet and not failed and not outcome.interrupted:
         return
@@ -68,6 +66,16 @@ def show_outcome(outcome: Outcome, *, quiet: bool, table: bool = True) -> None:
     for model, number in outcome.stale.items():
         print(f"harpsstar: {number} rows were made by the model {model}, not by the present one;"
               " --refresh makes them again", file=sys.stderr)
+
+
+def print_ecsv(rows: Sequence[Row]) -> None:
+    """Print rows as the ECSV file that they would be."""
+    from harpsstar.io.results import provenance, to_table, write_table
+
+    command = shlex.join(["harpsstar", *sys.argv[1:]])
+    with TemporaryDirectory() as folder:
+        path = write_table(to_table(rows, provenance(command)), Path(folder) / "table.ecsv")
+        print(path.read_text(encoding="utf-8"), end="")
 
 
 def _summary(outcome: Outcome) -> str:
@@ -87,17 +95,31 @@ def _summary(outcome: Outcome) -> str:
     return f"harpsstar: {inputs}: {counts}{where}"
 
 
-def _rows_table(rows: tuple[Row, ...]) -> Table:
+def _show_rows(rows: Sequence[Row]) -> None:
+    """Show a line of numbers for each row; on a terminal, its remarks below all of them."""
+    output = console()
     units = {label.name: f" [{label.unit}]" if label.unit else "" for label in LABELS}
-    table = Table("file", "target", "snr", escape("rv [km/s]"),
-                  *(escape(name + unit) for name, unit in units.items()), "status", "remark")
-    for row in rows:
-        remark = "; ".join(text for text in (row.flag_text, row.message) if text)
+    below = output.is_terminal
+    table = Table(box=None, padding=(0, 2, 0, 0)) if below else Table()
+    for heading in ("file", "target"):
+        table.add_column(heading)
+    for heading in ("snr", "rv [km/s]", *(name + unit for name, unit in units.items())):
+        table.add_column(escape(heading), no_wrap=True)
+    for heading in ("status",) if below else ("status", "remark"):
+        table.add_column(heading)
+    names = [Path(row.file).name if below else row.file for row in rows]
+    remarks = ["; ".join(text for text in (row.flag_text, row.message) if text) for row in rows]
+    for row, name, remark in zip(rows, names, remarks, strict=True):
         values = (_value(row, name) for name in ("snr", "rv", *units))
-        status = Text(row.status, style=_STYLE[row.status])
-        table.add_row(Text(row.file, overflow="fold"), Text(row.target), *values, status,
-                      Text(remark, overflow="fold"))  # fmt: skip
-    return table
+        last = () if below else (Text(remark, overflow="fold"),)
+        table.add_row(Text(name, overflow="fold"), Text(row.target), *values,
+                      Text(row.status, style=_STYLE[row.status]), *last)  # fmt: skip
+    show_table(table)
+    if below:
+        output.print()
+        for name, remark in zip(names, remarks, strict=True):
+            if remark:
+                output.print(Text(f"{name}: {remark.replace(',', ', ')}"))
 
 
 def show_stars(stars: Sequence[Star]) -> None:
@@ -107,7 +129,7 @@ def show_stars(stars: Sequence[Star]) -> None:
                                         for label, unit in zip(LABELS, units, strict=True)),
                   "scatter / noise", escape("rv [km/s]"), "left out")
     for star in stars:
-        labels = (_with_error(label.name, value, error) for label, value, error in zip(
+        labels = (with_error(label.name, value, error) for label, value, error in zip(
             LABELS, star.labels, (math.sqrt(star.covariance[i, i]) for i in range(4)), strict=True))
         ratio = math.sqrt(star.chi2_red) if math.isfinite(star.chi2_red) else math.nan
         left_out = {"flagged": star.flagged, "failed": star.failed, "copies": star.copies,
@@ -115,14 +137,30 @@ def show_stars(stars: Sequence[Star]) -> None:
         table.add_row(
             Text(star.target), str(star.epochs), *labels,
             f"{ratio:.1f}" if math.isfinite(ratio) else "–",
-            _with_error("rv", star.rv, star.rv_err),
+            with_error("rv", star.rv, star.rv_err),
             ", ".join(f"{number} {what}" for what, number in left_out.items() if number),
         )
     show_table(table)
 
 
-def show_description(description: Description) -> None:
-    """Show what ``harpsstar inspect`` found."""
+def show_descriptions(found: Iterable[Description | HarpsstarError]) -> ExitCode:
+    """Show what ``harpsstar inspect`` found of each file, and return the code that says it all."""
+    usable: list[bool] = []
+    for item in found:
+        if usable:
+            print()
+        if isinstance(item, HarpsstarError):
+            print(f"harpsstar: {item}", file=sys.stderr)
+            usable.append(False)
+        else:
+            _show_description(item)
+            usable.append(not item.problem)
+    if not any(usable):
+        return ExitCode.NOTHING_DONE
+    return ExitCode.OK if all(usable) else ExitCode.SOME_FAILED
+
+
+def _show_description(description: Description) -> None:
     table = Table(show_header=False, box=None)
     for name, text in description.facts:
         table.add_row(name, Text(text))
@@ -148,6 +186,27 @@ def show_models(cards: Mapping[str, Mapping[str, Any]]) -> None:
     for name, card in cards.items():
         table.add_row(Text(name), Text(str(card.get("description", ""))))
     show_table(table)
+
+
+def show_card(card: Mapping[str, Any], *, full: bool) -> None:
+    """Show the card of a model as JSON; long lists only by their number of items, or whole."""
+    print(json.dumps(_readable(card, full=full), indent=2, ensure_ascii=False))
+
+
+def _readable(value: Any, *, full: bool) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _readable(item, full=full) for key, item in value.items()}
+    if isinstance(value, str) and len(value) > _LONG:
+        # The grid writes its lists as text, since the headers of its file hold nothing else.
+        try:
+            value = json.loads(value)
+        except ValueError:
+            return value if full else f"{value[:_LONG]} …"
+    if isinstance(value, list) and len(json.dumps(value)) > _LONG and not full:
+        return f"{len(value)} items, the first of them {value[0]!r}; --full shows all"
+    if isinstance(value, list):
+        return [_readable(item, full=full) for item in value]
+    return value
 
 
 def show_inputs(records: Sequence[Record], folder: Path) -> None:

@@ -34,13 +34,18 @@ def show_table(table: Table) -> None:
 
 def _needed(table: Table) -> int:
     """Return the width below which words are cut."""
+    between = 2 if table.box is None else 3
     return 1 + sum(
-        3 + max(map(_needed_by, (column.header, *column.cells))) for column in table.columns
+        between
+        + max(_needed_by(cell, whole=column.no_wrap) for cell in (column.header, *column.cells))
+        for column in table.columns
     )
 
 
-def _needed_by(cell: RenderableType) -> int:
+def _needed_by(cell: RenderableType, *, whole: bool) -> int:
     text = cell if isinstance(cell, Text) else Text.from_markup(str(cell))
+    if whole:
+        return cell_len(text.plain)
     longest = max(map(cell_len, text.plain.split()), default=0)
     return min(longest, _FOLDED) if text.overflow == "fold" else longest
 

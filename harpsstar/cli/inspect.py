@@ -9,32 +9,33 @@ import typer
 
 
 def inspect(
-    file: Annotated[Path | None, typer.Argument(help="A FITS file.", show_default=False)] = None,
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(help="FITS files, folders (searched to every depth) or quoted patterns.",
+                       show_default=False),
+    ] = None,
     blaze_dir: Annotated[
         Path | None,
-        typer.Option(help="Where its blaze file is, if not beside it.",
-                     show_default="beside the file"),
+        typer.Option(help="Where blaze files are, if not beside the spectra.",
+                     show_default="beside each spectrum"),
     ] = None,
     plot: Annotated[
         Path | None,
-        typer.Option(help="Picture of the spectrum to draw: .png, .pdf or .svg.",
+        typer.Option(help="Picture to draw of a single spectrum: .png, .pdf or .svg.",
                      show_default=False),
     ] = None,
     system: Annotated[
         bool, typer.Option("--system", help="Describe the environment, for a bug report.")
     ] = False,
 ) -> None:
-    """Say what a file is, whether it can be used and what will be done to it."""
-    from harpsstar.cli._show import show_description, show_system
-    from harpsstar.cli.exit import ExitCode
+    """Say what files are, whether they can be used and what will be done to them."""
+    from harpsstar.cli._show import show_descriptions, show_system
 
-    if file is None and not system:
+    if not files and not system:
         raise typer.BadParameter("a FILE is needed, or --system")
     if system:
         show_system()
-    if file is not None:
-        from harpsstar.archive.describe import describe
+    if files:
+        from harpsstar.archive.describe import describe_all
 
-        description = describe(file, blaze_dir=blaze_dir, plot=plot)
-        show_description(description)
-        raise typer.Exit(ExitCode.NOTHING_DONE if description.problem else ExitCode.OK)
+        raise typer.Exit(show_descriptions(describe_all(files, blaze_dir=blaze_dir, plot=plot)))

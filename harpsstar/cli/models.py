@@ -22,13 +22,15 @@ def list_models() -> None:
 @app.command()
 def show(
     model: Annotated[str, typer.Argument(help="Name or file of a model.")] = "default",
+    full: Annotated[
+        bool, typer.Option("--full", help="Show long lists whole, an item on each line.")
+    ] = False,
 ) -> None:
     """Show the card of a model as JSON: labels, training, accuracy."""
-    import json
-
+    from harpsstar.cli._show import show_card
     from harpsstar.nn.zoo import read_card
 
-    typer.echo(json.dumps(read_card(model), indent=2, ensure_ascii=False))
+    show_card(read_card(model), full=full)
 
 
 @app.command()

@@ -61,6 +61,7 @@ def predict(
     from harpsstar.cli._show import show_plan
 
     wanted = ask.select(since, target, min_snr, keep_all)
+    output, printed = ask.destination(output)
     options = ask.plan(report, model=model, blaze_dir=blaze_dir, jobs=jobs,
                        scheduler=scheduler, batch=batch, seconds=time_limit, refresh=refresh,
                        append=append, by_night=by_night, overwrite=overwrite, plots=plots)
@@ -70,4 +71,4 @@ def predict(
             return
         outcome = predict_files(files, output, selection=wanted, options=options,
                                 on_event=on_event)
-    ask.finish(outcome, quiet=quiet, json=json)
+    ask.finish(outcome, quiet=quiet, json=json, ecsv=printed)

@@ -45,9 +45,9 @@ _RV, _VSINI = NUISANCES.index(RV), NAMES.index("vsini")
 class Measurement:
     """Everything that came out of one spectrum.
 
-    ``rv`` and ``rv_err`` in km/s; ``estimate`` holds one spectrum (B = 1); ``prepared`` is the
-    spectrum that the estimate saw; ``snr`` per extracted pixel; ``evidence`` what ``flags`` were
-    decided on.
+    ``rv`` and ``rv_err`` in km/s, in the frame of the wavelengths; ``estimate`` holds one spectrum
+    (B = 1); ``prepared`` is the spectrum that the estimate saw; ``snr`` per extracted pixel;
+    ``evidence`` what ``flags`` were decided on.
     """
 
     rv: float
@@ -227,6 +227,7 @@ class Predictor:
             emission=quality.emission_share(flux, self._whole_ivar(item, estimate)),
             companion=(second.significance, second.share),
             clipped=max(item.observation.clipped, float(flat)),
+            noise_ratio=quality.noise_ratio(flux - model, ivar),
             saturated=any("saturated" in note for note in item.observation.notes),
         )
 
@@ -245,6 +246,7 @@ class Predictor:
         if isinstance(result, Exception):
             return failed_row(item.file, result)
         seen = item.observation
+        rv, rv_err, remarks = seen.barycentric(result.rv, result.rv_err)
         labels = result.estimate.labels[0].double().numpy()
         noise = result.estimate.covariance[0].double().numpy()
         total = noise + result.estimate.systematic[0].double().numpy()
@@ -260,14 +262,14 @@ class Predictor:
             product=seen.product,
             bjd=seen.bjd,
             snr=float(result.snr),
-            rv=result.rv,
-            rv_err=result.rv_err,
+            rv=rv,
+            rv_err=rv_err,
             covariance=total,
             chi2_red=float(result.estimate.chi2_red),
             flags=int(result.flags),
             flag_text=quality.text(result.flags),
             status="flagged" if result.flags & quality.SERIOUS else "ok",
-            message="; ".join(seen.notes),
+            message="; ".join((*remarks, *seen.notes)),
             model=f"{self.model.name} {self.model.sha256[:8]}",
             **values,
         )
@@ -347,4 +349,5 @@ def predict(
         The model cannot be used.
     """
     rows = list(predict_rows(one_by_one(sources), model=model, blaze_dir=blaze_dir))
-    return to_table(rows, provenance("harpsstar.predict", predictor(model or "default").model.card))
+    used = predictor(model or "default").model
+    return to_table(rows, provenance("harpsstar.predict", used.identity))

@@ -18,7 +18,7 @@ from harpsstar.io import Observation
 from harpsstar.io.build import Reading
 from harpsstar.io.products import read_arrays
 from harpsstar.io.results import Row
-from harpsstar.spectra.frame import Canonical, Pixels, pixels_from, to_canonical
+from harpsstar.spectra.frame import Canonical, Pixels, meta_of, pixels_from, to_canonical
 from harpsstar.spectra.velocity import Bank, Velocity, measure_velocity
 
 if TYPE_CHECKING:
@@ -132,5 +132,5 @@ def is_unexpected(row: Row) -> bool:
 
 def observation_of(spectrum: Spectrum | SpectrumCollection) -> Observation:
     """What the reader found in the header; a neutral answer for a spectrum made by hand."""
-    found = (spectrum.meta or {}).get("observation")
+    found = meta_of(spectrum).get("observation")
     return found if isinstance(found, Observation) else _UNKNOWN

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harpsstar.labels import LABELS
+from harpsstar.spectra.noise import ivar_from_flux
 
 
 class Flag(enum.IntFlag):
@@ -27,6 +28,7 @@ class Flag(enum.IntFlag):
     EMISSION = 512
     LARGE_ERROR = 1024
     CLIPPED = 2048
+    WRONG_ERRORS = 32768
 
 
 #: Flag to (what raises it, what to do).
@@ -85,17 +87,26 @@ MEANING: dict[Flag, tuple[str, str]] = {
         "more than 5 % of the pixels lie in runs with exactly one value",
         "something has clipped the spectrum: take it as the pipeline delivers it",
     ),
+    Flag.WRONG_ERRORS: (
+        "the flux scatters from pixel to pixel five times as much as its errors say, or the "
+        "signal-to-noise ratio is above 20,000",
+        "look at the errors: their unit, and whether they are standard deviations",
+    ),
 }
 
 #: Flags that make a row ``flagged``; the others inform and leave it ``ok``.
 SERIOUS = (
     Flag.POOR_FIT | Flag.GRID_EDGE | Flag.LOW_SNR | Flag.BAD_VELOCITY | Flag.DOUBLE_LINED
-    | Flag.EMISSION | Flag.LARGE_ERROR | Flag.CLIPPED
+    | Flag.EMISSION | Flag.LARGE_ERROR | Flag.CLIPPED | Flag.WRONG_ERRORS
 )  # fmt: skip
 
 _EMISSION_HEIGHT, _EMISSION_SIGMA, _EMISSION_WIDTH = 0.06, 3.0, 6
 MAX_MISFIT = 0.04
 MIN_SNR = 5.0
+#: A spectrum without noise, whose errors are a 1e-4 of its flux, has 10,000.
+MAX_SNR = 20_000.0
+#: Real spectra, at any signal-to-noise ratio and misfit, have 0.4 (interpolated) to 1.0.
+MAX_NOISE_RATIO = 5.0
 MIN_SIGNIFICANCE = 25.0
 MAX_PEAK_RATIO = 0.45
 MIN_COMPANION_SIGNIFICANCE, MIN_COMPANION_SHARE = 8.0, 0.04
@@ -113,7 +124,7 @@ class Evidence:
     ``order_share`` is (8,), the share of usable pixels of each order; ``labels`` and ``sigma``
     (4,) in physical units; ``lowest_logg`` the grid's limit at this teff; ``resolution`` the
     resolving power; ``companion`` significance and share of a second set of lines; ``emission``
-    and ``clipped`` shares of pixels.
+    and ``clipped`` shares of pixels; ``noise_ratio`` scatter from pixel to pixel over the errors.
     """
 
     labels: npt.NDArray[np.float64]
@@ -130,6 +141,7 @@ class Evidence:
     emission: float = 0.0
     companion: tuple[float, float] = (0.0, 0.0)
     clipped: float = 0.0
+    noise_ratio: float = 1.0
 
 
 def near_edge(evidence: Evidence) -> bool:
@@ -166,6 +178,22 @@ def emission_share(flux: npt.NDArray[Any], ivar: npt.NDArray[Any]) -> float:
     return float(windows.all(axis=-1).sum() * _EMISSION_WIDTH / max(int(used.sum()), 1))
 
 
+def noise_ratio(residual: npt.NDArray[Any], ivar: npt.NDArray[Any]) -> float:
+    """Scatter of a spectrum from pixel to pixel in units of its errors; 1 where nothing is known.
+
+    Lines that the model misses are smooth over a few pixels and hardly enter.
+
+    Parameters
+    ----------
+    residual, ivar : ndarray (orders, pixels)
+        Flux minus model, and inverse variance; 0 where a pixel does not count.
+    """
+    used = ivar > 0
+    measured = ivar_from_flux(residual.astype(float), used)
+    known = measured > 0
+    return float(np.sqrt(np.median(ivar[known] / measured[known]))) if known.any() else 1.0
+
+
 def assess(evidence: Evidence) -> Flag:
     """Raise the flags that the evidence asks for; what is nan is never good enough."""
     vsini, vsini_err = float(evidence.labels[3]), float(evidence.sigma[3])
@@ -185,6 +213,9 @@ def assess(evidence: Evidence) -> Flag:
         Flag.EMISSION: not evidence.emission <= MAX_EMISSION,
         Flag.LARGE_ERROR: _is_uncertain(evidence),
         Flag.CLIPPED: not evidence.clipped <= MAX_CLIPPED,
+        Flag.WRONG_ERRORS: not (
+            evidence.noise_ratio <= MAX_NOISE_RATIO and not evidence.snr > MAX_SNR
+        ),
     }
     total = Flag(0)
     for flag, is_raised in raised.items():

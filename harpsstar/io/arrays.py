@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 from astropy import units as u
+from scipy.interpolate import make_interp_spline
 from specutils import Spectrum, SpectrumCollection
 
 from harpsstar.errors import ConfigError
@@ -15,6 +16,7 @@ from harpsstar.io.containers import container
 from harpsstar.io.observation import Observation
 from harpsstar.io.s2d import air
 from harpsstar.spectra.noise import ivar_from_flux
+from harpsstar.spectra.quantities import FloatArray, flags, numbers, unit_of
 
 __all__ = ["from_arrays"]
 
@@ -31,15 +33,19 @@ def from_arrays(
 ) -> Spectrum | SpectrumCollection:
     """Make a spectrum of arrays with a wavelength axis.
 
+    Every array may be a list, a numpy or masked array, a Quantity, a Masked Quantity, or a Column
+    or MaskedColumn of a table. What is masked or NaN in any of them is not used.
+
     Parameters
     ----------
-    wave : array or Quantity (n,) or (orders, n)
-        Barycentric wavelengths, Å where no unit is given.
-    flux : array or Quantity, same shape
+    wave : array (n,) or (orders, n)
+        Barycentric wavelengths, Å where no unit is given; increasing or decreasing.
+    flux : array, same shape
         Per wavelength (not per pixel), free of the blaze; the continuum may be in it. Only its
         shape counts, not its level.
-    sigma : array or Quantity, same shape, optional
-        Standard deviations; by default what the scatter from pixel to pixel shows.
+    sigma : array, same shape, optional
+        Standard deviations, in the unit of the flux where no unit is given; by default what the
+        scatter from pixel to pixel shows.
     mask : array of bool, same shape, optional
         True where a pixel must not be used.
     medium : {"air", "vacuum"}
@@ -58,8 +64,8 @@ def from_arrays(
     Raises
     ------
     ConfigError
-        Shapes that differ, a unit that is no length, an unknown medium, a resolving power that is
-        not positive.
+        Shapes that differ, a unit that is no length, errors whose unit is not that of the flux,
+        wavelengths without order, an unknown medium, a resolving power that is not positive.
     ReadError
         No usable pixel.
 
@@ -70,37 +76,56 @@ def from_arrays(
     >>> hs.from_arrays(wave, np.ones(30000), np.full(30000, 0.01)).flux.shape
     (30000,)
     """
-    values = _angstrom(wave)
-    level = np.asarray(getattr(flux, "value", flux), dtype=float)
-    unit = getattr(flux, "unit", None)
+    values, unknown = numbers(wave, u.AA, "wavelengths")
+    level, masked = numbers(flux, name="flux")
     _check(values, level, sigma, mask)
     if medium not in ("air", "vacuum"):
         raise ConfigError(f"medium {medium!r}", expected="'air' or 'vacuum'")
     if not resolution > 0:
         raise ConfigError(f"a resolving power of {resolution}", expected="a positive number")
+    bad = unknown | masked | ~np.isfinite(values) | ~np.isfinite(level)
+    if mask is not None:
+        bad |= flags(mask)
+    values = _complete(values)
     values = air(values) if medium == "vacuum" else values
-    bad = np.zeros(level.shape, dtype=bool) if mask is None else np.asarray(mask, dtype=bool)
     if sigma is None:
         rows = np.atleast_2d(level)
         with np.errstate(divide="ignore"):
-            ivar = ivar_from_flux(rows, np.isfinite(rows) & ~np.atleast_2d(bad))
+            ivar = ivar_from_flux(rows, ~np.atleast_2d(bad))
             error = (1 / np.sqrt(ivar)).reshape(level.shape)
     else:
-        known = u.Quantity(sigma, unit).to_value(unit) if unit is not None else sigma
-        error = np.asarray(known, dtype=float)
+        flux_unit = unit_of(flux)
+        error, missing = numbers(sigma, u.one if flux_unit is None else flux_unit, "sigma")
+        bad |= missing
     seen = Observation(
         file="", target=target, instrument="", product="arrays", bjd=np.nan, berv=np.nan,
-        snr=measured_snr(values, level, error, bad | ~np.isfinite(level)), snr_orders=(),
+        snr=measured_snr(values, level, error, bad), snr_orders=(),
         rv_header=np.nan, rv_header_err=np.nan, blaze="none", resolution=resolution,
     )  # fmt: skip
     return container(reading(values, level, error, bad, {}, seen))
 
 
-def _angstrom(wave: npt.ArrayLike | u.Quantity) -> npt.NDArray[np.float64]:
-    try:
-        return np.array(u.Quantity(wave, getattr(wave, "unit", u.AA)).to_value(u.AA), dtype=float)
-    except u.UnitConversionError as error:
-        raise ConfigError(f"wavelengths: {error}", expected="a unit of length") from error
+def _complete(wave: FloatArray) -> FloatArray:
+    """Fill unknown wavelengths in from those beside them: the containers want all of them.
+
+    Raises
+    ------
+    ConfigError
+        Known wavelengths that neither rise nor fall.
+    """
+    rows = np.atleast_2d(wave)
+    out = np.array(rows)
+    x = np.arange(rows.shape[1], dtype=float)
+    for row, values in enumerate(rows):
+        known = np.isfinite(values)
+        steps = np.diff(values[known])
+        if known.sum() < 2 or not (np.all(steps > 0) or np.all(steps < 0)):
+            raise ConfigError("wavelengths that neither rise nor fall",
+                              expected="sorted wavelengths",
+                              hint="sort them with numpy.argsort, and leave out repeated ones")
+        if not known.all():
+            out[row, ~known] = make_interp_spline(x[known], values[known], k=1)(x[~known])
+    return out.reshape(wave.shape)
 
 
 def _check(wave: Any, flux: Any, sigma: Any, mask: Any) -> None:

@@ -65,7 +65,8 @@ def read_e2ds(
 
     notes: list[str] = []
     berv = cards.number("berv")
-    if abs(berv) < _MAX_BERV:
+    known = abs(berv) < _MAX_BERV
+    if known:
         factor = barycentric_factor(berv)
         wave, width = wave * factor, width * factor
     else:
@@ -101,6 +102,7 @@ def read_e2ds(
         resolution=instrument.resolution,
         clipped=float(clipped.mean()),
         notes=tuple(notes),
+        frame="barycentric" if known else "topocentric",
     )
     return reading(wave, flux, sigma, mask, hdus[0].header, observation)
 

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 __all__ = ["Observation", "star_key", "star_names"]
+
+#: Why a spectrum in such a frame gives no barycentric velocity.
+_WHY = {
+    "topocentric": "the header has no BERV",
+    "rest": "the wavelengths were shifted to the rest frame of the star",
+    "unknown": "the header does not say in which frame the wavelengths are",
+}
 
 
 @dataclass(frozen=True)
@@ -43,6 +51,9 @@ class Observation:
         Share of the pixels that something has clipped to one value, where the reader could tell.
     notes : tuple of str
         What a user should know about how the file was read.
+    frame : str
+        Of the wavelengths: ``"barycentric"``, ``"topocentric"``, ``"rest"`` or ``"unknown"``. Only
+        in the first a velocity that is measured is that of the star.
     """
 
     file: str
@@ -59,6 +70,22 @@ class Observation:
     resolution: float
     clipped: float = 0.0
     notes: tuple[str, ...] = ()
+    frame: str = "barycentric"
+
+    def barycentric(self, rv: float, rv_err: float) -> tuple[float, float, tuple[str, ...]]:
+        """Barycentric velocity and its error, NaN where there is none, and remarks that say why.
+
+        Parameters
+        ----------
+        rv, rv_err : float
+            As measured from the wavelengths as they are, km/s.
+        """
+        if self.frame == "barycentric":
+            return rv, rv_err, ()
+        remark = (
+            f"no barycentric velocity: {_WHY[self.frame]}; its lines are shifted by {rv:+.2f} km/s"
+        )
+        return math.nan, math.nan, (remark,)
 
 
 def star_key(name: str) -> str:

@@ -27,11 +27,14 @@ import numpy as np
 import numpy.typing as npt
 
 from harpsstar._version import __version__
-from harpsstar.errors import HarpsstarError, OutputError, ReadError
+from harpsstar.errors import HarpsstarError, InputsMissingError, OutputError, ReadError
+from harpsstar.io.extra import add_extra, flat
+from harpsstar.io.model_facts import model_facts
 from harpsstar.labels import LABELS, NAMES, RV
 
 if TYPE_CHECKING:
     from astropy.table import QTable
+    from pandas import DataFrame
 
 Status = Literal["ok", "flagged", "failed"]
 Kind = Literal["text", "real", "integer", "matrix"]
@@ -179,12 +182,20 @@ def _reason(error: BaseException | str) -> str:
 
 
 def provenance(command: str = "", model_card: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Return the metadata of a results table: versions, the command and the model's card."""
+    """Return the metadata of a results table: versions, the command and what the model is.
+
+    Parameters
+    ----------
+    command : str
+        As the user typed it.
+    model_card : mapping, optional
+        The card of the model; :func:`harpsstar.io.model_facts.model_facts` of it are kept.
+    """
     versions = {"harpsstar": __version__, "python": platform.python_version()}
     for package in ("numpy", "astropy", "torch"):
         with suppress(importlib.metadata.PackageNotFoundError):
             versions[package] = importlib.metadata.version(package)
-    return {"versions": versions, "command": command, "model_card": dict(model_card or {})}
+    return {"versions": versions, "command": command, "model_card": model_facts(model_card or {})}
 
 
 def to_table(rows: Iterable[Row], meta: Mapping[str, Any] | None = None) -> QTable:
@@ -337,7 +348,9 @@ def read_table(path: str | Path) -> QTable:
     -------
     QTable
         As :func:`to_table` makes it: unknown numbers NaN, unknown text empty, nothing masked;
-        ``meta`` as it was given. From CSV, ``covariance`` is made of errors and correlations.
+        further columns, as ``fit`` adds them, after the others; ``meta`` as it was given, empty
+        where another program has written the table again. From CSV, ``covariance`` is made of
+        errors and correlations.
 
     Raises
     ------
@@ -374,7 +387,42 @@ def _table(columns: Mapping[str, Any], meta: Mapping[str, Any]) -> QTable:
         table[column.name] = values << u.Unit(column.unit) if column.unit else TableColumn(values)
         table[column.name].info.description = column.description
         table[column.name].info.meta = {"ucd": column.ucd}
+    add_extra(table, columns, {*(c.name for c in COLUMNS), *CORRELATIONS})
     return table
+
+
+def to_pandas(table: QTable) -> DataFrame:
+    """Return a results table as a pandas ``DataFrame``: one number or text in each cell.
+
+    Units are left out (``table[name].unit`` has them), and as a cell has no room for a matrix,
+    the six correlations :data:`CORRELATIONS` take the place of ``covariance``.
+
+    Parameters
+    ----------
+    table : QTable
+        From :func:`harpsstar.predict`, :func:`harpsstar.read_table` or ``FitResult.table``.
+
+    Raises
+    ------
+    InputsMissingError
+        pandas is not installed.
+    """
+    try:
+        import pandas
+    except ImportError as error:
+        raise InputsMissingError("pandas is not installed", hint="pip install pandas") from error
+    return pandas.DataFrame(_flat(table))
+
+
+def _flat(table: QTable) -> dict[str, Sequence[Any]]:
+    """Return every column as single values, correlations in place of matrices."""
+    columns: dict[str, Sequence[Any]] = {}
+    for column in COLUMNS:
+        if column.kind == "matrix":
+            columns |= correlations(table[column.name])
+        else:
+            columns[column.name] = np.asarray(table[column.name]).tolist()
+    return columns | flat(table, {c.name for c in COLUMNS})
 
 
 def _values(values: Any, kind: Kind) -> npt.NDArray[Any]:
@@ -431,15 +479,21 @@ class _Format:
 
 
 def _columns_of(table: Any) -> dict[str, Any]:
-    return {name: getattr(table[name], "value", table[name]) for name in table.colnames}
+    known = {column.name for column in COLUMNS}
+    return {name: getattr(table[name], "value", table[name]) if name in known else table[name]
+            for name in table.colnames}
 
 
 def _write_ecsv(table: QTable, path: Path) -> None:
+    from astropy.table import Table
+
     if len(table) == 0:
         # astropy cannot read back an array column without rows.
         table = table.copy()
-        table.replace_column("covariance", np.zeros(0))
-    table.write(path, format="ascii.ecsv", overwrite=True)
+        for name in [name for name in table.colnames if table[name].ndim > 1]:
+            table.replace_column(name, np.zeros(0))
+    # Written as quantities, every unit would stand in the header twice.
+    Table(table).write(path, format="ascii.ecsv", overwrite=True)
     names = f"{COLUMNS[0].name} {COLUMNS[1].name} "
     head, line, rows = path.read_text(encoding="utf-8").partition(f"\n{names}")
     # A file's name that begins with "#" would make its row a comment, were it not quoted.
@@ -456,21 +510,33 @@ def _read_ecsv(path: Path) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
 
 def _write_fits(table: QTable, path: Path) -> None:
     from astropy.io import fits
+    from astropy.table import Table
 
-    table = table.copy()
-    meta, table.meta = dict(table.meta), {}
-    for column in _of_kind("text"):
-        # FITS text is ASCII: other characters and the backslash itself are escaped.
-        escaped = [text.encode("unicode_escape").decode("ascii") for text in table[column.name]]
-        table[column.name] = np.array(escaped, dtype=str)
-    table.write(path, format="fits", overwrite=True)
+    # Only what astropy reads from comments alone, the descriptions: units and UCDs have cards.
+    bare = Table()
+    for name in table.colnames:
+        bare[name] = _ascii(getattr(table[name], "value", table[name]))
+        bare[name].info.description = table[name].info.description
+    bare.write(path, format="fits", overwrite=True)
+    ucds = {column.name: column.ucd for column in COLUMNS}
     with fits.open(path, mode="update") as hdus:
         header = hdus[1].header
         header["EXTNAME"] = "HARPSSTAR"
-        for number, column in enumerate(COLUMNS, start=1):
-            header[f"TUCD{number}"] = column.ucd
-            header[f"TCOMM{number}"] = column.description
-        header[_FITS_CARD] = _card_text(meta)
+        for number, name in enumerate(table.colnames, start=1):
+            if table[name].unit is not None:
+                header[f"TUNIT{number}"] = table[name].unit.to_string("fits")
+            if name in ucds:
+                header[f"TUCD{number}"] = ucds[name]
+            header[f"TCOMM{number}"] = table[name].info.description or ""
+        header[_FITS_CARD] = _card_text(dict(table.meta))
+
+
+def _ascii(values: Any) -> npt.NDArray[Any]:
+    """Return values as FITS holds them: text in ASCII, others and the backslash itself escaped."""
+    array = np.asarray(values)
+    if array.dtype.kind != "U":
+        return array
+    return np.array([text.encode("unicode_escape").decode("ascii") for text in array], dtype=str)
 
 
 def _card_text(meta: Mapping[str, Any]) -> str:
@@ -486,14 +552,34 @@ def _read_fits(path: Path) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
     from astropy.table import Table
 
     with fits.open(path) as hdus:
-        meta = json.loads(hdus[1].header[_FITS_CARD])
-        table = Table.read(hdus[1])
-    columns = _columns_of(table)
-    for column in _of_kind("text"):
-        columns[column.name] = [
-            str(text).encode("ascii").decode("unicode_escape") for text in table[column.name]
-        ]
-    return columns, meta
+        # TOPCAT puts a description of its own before the table.
+        found = next(hdu for hdu in hdus if isinstance(hdu, fits.BinTableHDU))
+        meta = _meta_of(found.header.get(_FITS_CARD))
+        texts = {number: found.header.get(f"TCOMM{number}")
+                 for number in range(1, len(found.columns) + 1)}
+        table = Table.read(found)
+    for name in [name for name in table.colnames if table[name].dtype.kind in "SU"]:
+        # Nothing but harpsstar escapes text; what another program wrote may not be escaped well.
+        table[name] = [_unescaped(str(text)) for text in table[name]]
+    for number, text in texts.items():
+        table[table.colnames[number - 1]].info.description = text
+    return _columns_of(table), meta
+
+
+def _unescaped(text: str) -> str:
+    try:
+        return text.encode("ascii").decode("unicode_escape")
+    except (UnicodeEncodeError, UnicodeDecodeError):
+        return text
+
+
+def _meta_of(text: Any) -> Mapping[str, Any]:
+    """Return metadata written as JSON, empty where another program has lost it."""
+    try:
+        found = json.loads(text)
+    except (TypeError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _write_votable(table: QTable, path: Path) -> None:
@@ -510,7 +596,8 @@ def _read_votable(path: Path) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
     from astropy.io.votable import parse
 
     element = parse(str(path), verify="ignore").get_first_table()
-    meta = next(json.loads(info.value) for info in element.infos if info.name == _VOTABLE_INFO)
+    infos = [info.value for info in element.infos if info.name == _VOTABLE_INFO]
+    meta = _meta_of(infos[0] if infos else None)
     return _columns_of(element.to_table(use_names_over_ids=True)), meta
 
 
@@ -520,24 +607,28 @@ def _write_parquet(table: QTable, path: Path) -> None:
 
 def _read_parquet(path: Path) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
     # Not by astropy's reader, which needs pandas.
+    from astropy.table import Column
     from astropy.table.meta import get_header_from_yaml
     from pyarrow import parquet
 
     table = parquet.read_table(path)
-    description = table.schema.metadata[b"table_meta_yaml"].decode("utf-8").split("\n")
-    meta = get_header_from_yaml(description).get("meta", {})
+    # Without what astropy wrote, as in a table that pandas saved, the columns are enough.
+    written = (table.schema.metadata or {}).get(b"table_meta_yaml")
+    header = get_header_from_yaml(written.decode("utf-8").split("\n")) if written else {}
+    meta = header.get("meta", {})
     # How astropy remembers which columns have units; they are made anew here.
     meta.pop("__serialized_columns__", None)
-    return table.to_pydict(), meta
+    about = {item["name"]: item for item in header.get("datatype", [])}
+    columns: dict[str, Any] = table.to_pydict()
+    for name in set(columns) - {column.name for column in COLUMNS}:
+        item = about.get(name, {})
+        columns[name] = Column(columns[name], unit=item.get("unit"),
+                               description=item.get("description"))  # fmt: skip
+    return columns, meta
 
 
 def _write_csv(table: QTable, path: Path) -> None:
-    columns: dict[str, Sequence[Any]] = {}
-    for column in COLUMNS:
-        if column.kind == "matrix":
-            columns |= correlations(table[column.name])
-        else:
-            columns[column.name] = np.asarray(table[column.name]).tolist()
+    columns = _flat(table)
     with open(path, "w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(columns)

@@ -90,6 +90,8 @@ def read_s1d(hdus: fits.HDUList, path: str) -> Reading:
         blaze="pipeline",
         resolution=ASSUMED_RESOLUTION if instrument is None else instrument.resolution,
         notes=tuple(notes),
+        frame="rest" if "DOPCOR01" in header
+        else "unknown" if instrument is None else "barycentric",
     )
     return reading(wave, flux, sigma, mask, hdus[0].header, observation)
 

@@ -76,6 +76,11 @@ class Model:
     card: dict[str, Any]
     sha256: str = ""
 
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The card with the hash of the file, which a file cannot hold itself."""
+        return {**self.card, "sha256": self.sha256}
+
 
 def build(name: str, options: dict[str, Any]) -> Network:
     """Make an untrained network.

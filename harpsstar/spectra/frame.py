@@ -6,6 +6,7 @@ of HARPS-N before a network sees it. What is missing is a weight of zero, never 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -13,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from harpsstar.errors import CoverageError
+from harpsstar.errors import ConfigError, CoverageError, ReadError
 from harpsstar.instruments import get_instrument
+from harpsstar.spectra.gaps import split_at_gaps, spoilt_edges
 from harpsstar.spectra.noise import ivar_from_flux
+from harpsstar.spectra.quantities import flags, numbers
 
 if TYPE_CHECKING:
     from specutils import Spectrum, SpectrumCollection
@@ -34,6 +37,9 @@ LEAST_COVERAGE = 0.2
 RANGE = (5010.0, 5410.0)
 
 _COVERAGE_BIN = 0.5  # Å
+#: One pixel in twenty of a star's spectrum bends by more than this share of the level, over twice
+#: this many Å; a curve may have jumps where orders meet.
+_BEND, _LEAST_BEND = 0.25, 1e-4
 _NEGLIGIBLE = 1e-6  # share of a pixel in an interpolated value below which its state is ignored
 
 
@@ -101,7 +107,9 @@ def pixels_from(spectrum: SpectrumCollection | Spectrum) -> Pixels:
     Parameters
     ----------
     spectrum : SpectrumCollection or Spectrum
-        Orders (n, m) or one dimension (m,); air wavelengths in the barycentric frame.
+        Orders (n, m) or one dimension (m,); air wavelengths in the barycentric frame. Its
+        uncertainty may be a standard deviation, a variance or an inverse variance, in any unit
+        that can be converted to that of the flux.
 
     Returns
     -------
@@ -109,16 +117,24 @@ def pixels_from(spectrum: SpectrumCollection | Spectrum) -> Pixels:
 
     Raises
     ------
+    ConfigError
+        An uncertainty of unknown kind or unit, an axis that is no wavelength, or one axis for
+        several spectra.
     CoverageError
         If less than 20 % of the canonical range has usable pixels.
+    ReadError
+        A smooth curve without lines or noise.
     """
-    return pixels_of(
-        spectrum.spectral_axis.to_value("AA"),
-        spectrum.flux.value,
-        _sigma(spectrum),
-        spectrum.mask,
-        _name_of(spectrum),
-    )
+    wave, unknown = numbers(spectrum.spectral_axis, "Angstrom", "the spectral axis")
+    flux, masked = numbers(spectrum.flux, name="flux")
+    if wave.shape != flux.shape:
+        raise ConfigError(f"flux of shape {flux.shape} on {wave.size} wavelengths",
+                          expected="one spectrum, or a SpectrumCollection of orders",
+                          hint="give each spectrum by itself")  # fmt: skip
+    mask = unknown | masked
+    if spectrum.mask is not None:
+        mask |= flags(spectrum.mask)
+    return pixels_of(wave, flux, _sigma(spectrum), mask, _name_of(spectrum))
 
 
 def pixels_of(
@@ -147,6 +163,8 @@ def pixels_of(
     ------
     CoverageError
         If less than 20 % of the canonical range has usable pixels.
+    ReadError
+        A smooth curve without lines or noise: no spectrum of a star.
     """
     wave = np.atleast_2d(np.asarray(wave, dtype=np.float64))
     flux = np.atleast_2d(np.asarray(flux, dtype=np.float64))
@@ -160,25 +178,43 @@ def pixels_of(
             ivar = 1.0 / np.atleast_2d(np.asarray(sigma, dtype=np.float64)) ** 2
     usable &= np.isfinite(ivar) & (ivar > 0)
     wave, flux, ivar = _trim(wave, np.where(usable, flux, 0.0), np.where(usable, ivar, 0.0))
+    if len(wave) == 1:
+        wave, flux, ivar = _without_gaps(wave[0], flux[0], ivar[0])
     _check_coverage(wave, ivar, name)
+    _check_lines(wave, flux, ivar, name)
     scale = float(np.median(np.abs(flux[ivar > 0]))) or 1.0
     return Pixels(wave, flux / scale, ivar * scale**2, name)
 
 
-def _name_of(spectrum: SpectrumCollection | Spectrum) -> str:
+def meta_of(spectrum: SpectrumCollection | Spectrum) -> dict[str, Any]:
+    """Metadata of a spectrum; of a collection made of spectra, those of the first."""
     meta: Any = spectrum.meta or {}
-    observation = meta.get("observation")
+    return dict(meta) if isinstance(meta, Mapping) else dict(next(iter(meta), None) or {})
+
+
+def _name_of(spectrum: SpectrumCollection | Spectrum) -> str:
+    observation = meta_of(spectrum).get("observation")
     return str(getattr(observation, "file", "") or getattr(observation, "target", ""))
 
 
-def _sigma(spectrum: SpectrumCollection | Spectrum) -> npt.ArrayLike | None:
+def _sigma(spectrum: SpectrumCollection | Spectrum) -> FloatArray | None:
+    """Standard deviations in the unit of the flux, NaN where masked; None where there are none."""
     if spectrum.uncertainty is None:
         return None
     from astropy.nddata import StdDevUncertainty
 
-    with np.errstate(divide="ignore", invalid="ignore"):
-        sigma: npt.ArrayLike = spectrum.uncertainty.represent_as(StdDevUncertainty).array
-    return sigma
+    known: Any = spectrum.uncertainty
+    try:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            known = known.represent_as(StdDevUncertainty)
+    except TypeError as error:
+        raise ConfigError(f"uncertainty of type {type(known).__name__}",
+                          expected="StdDevUncertainty, VarianceUncertainty or InverseVariance",
+                          ) from error  # fmt: skip
+    array, masked = numbers(known.array, name="uncertainty")
+    if known.unit is not None:
+        array, _ = numbers(array * known.unit, spectrum.flux.unit, "uncertainty")
+    return np.where(masked, np.nan, array)
 
 
 def _trim(
@@ -203,6 +239,15 @@ def _trim(
     return cut(wave), cut(flux), cut(ivar)
 
 
+def _without_gaps(
+    wave: FloatArray, flux: FloatArray, ivar: FloatArray
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """One row (1, m) of a merged spectrum (n,), no pixel of which stands for a gap or its edge."""
+    ivar = np.where(spoilt_edges(wave, flux, ivar > 0), 0.0, ivar)
+    wave, flux, ivar = split_at_gaps(wave, np.where(ivar > 0, flux, 0.0), ivar)
+    return wave[None], flux[None], ivar[None]
+
+
 def _check_coverage(wave: FloatArray, ivar: FloatArray, name: str) -> None:
     canonical = canonical_wavelengths()
     low, high = canonical.min(), canonical.max()
@@ -221,6 +266,29 @@ def _check_coverage(wave: FloatArray, ivar: FloatArray, name: str) -> None:
         found,
         expected=f"at least {LEAST_COVERAGE:.0%} of {low:.0f}–{high:.0f} Å (air, barycentric)",
         hint="give a product that covers these wavelengths, or look at its mask and quality",
+        path=name or None,
+    )
+
+
+def _check_lines(wave: FloatArray, flux: FloatArray, ivar: FloatArray, name: str) -> None:
+    """Refuse what bends nowhere: even an A star without noise has lines that do."""
+    canonical = canonical_wavelengths()
+    inside = (ivar > 0) & (wave >= canonical.min()) & (wave <= canonical.max())
+    bends = []
+    for x, y, good in zip(wave, flux, inside, strict=True):
+        lag = max(1, round(_BEND / float(np.median(np.abs(np.diff(x)))))) if x.size > 1 else 1
+        if x.size > 2 * lag:
+            left, middle, right = y[: -2 * lag], y[lag:-lag], y[2 * lag :]
+            known = good[: -2 * lag] & good[lag:-lag] & good[2 * lag :]
+            bends.append(np.abs(left - 2 * middle + right)[known])
+    values = np.concatenate([np.zeros(0), *bends])
+    level = float(np.median(np.abs(flux[inside])))
+    if not values.size or np.quantile(values, 0.95) > _LEAST_BEND * level:
+        return
+    raise ReadError(
+        "a smooth curve without lines or noise",
+        expected="a star's spectrum",
+        hint="a continuum, a blaze or a calibration is none",
         path=name or None,
     )
 

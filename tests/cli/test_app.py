@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 import subprocess
 import sys
 import time
 
 import pytest
+import typer.rich_utils
 from typer.testing import CliRunner
 
 import harpsstar
@@ -154,6 +156,47 @@ class TestNoTraceback:
         code, message = self.run(arguments, monkeypatch, capsys)
         assert code == ExitCode.INTERRUPTED
         assert "interrupted" in message
+
+
+def _texts(command):
+    """Every sentence that the help of a command shows: of itself, its options, its commands."""
+    yield command.help or ""
+    for parameter in command.params:
+        yield getattr(parameter, "help", None) or ""
+    for below in getattr(command, "commands", {}).values():
+        yield (below.help or "").split("\n\n")[0]
+
+
+def _all_commands(command, names=()):
+    yield names, command
+    for name, below in getattr(command, "commands", {}).items():
+        yield from _all_commands(below, (*names, name))
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_help_shows_every_word_and_breaks_lines_only_at_the_edge(width, monkeypatch):
+    monkeypatch.setattr(typer.rich_utils, "MAX_WIDTH", width)
+    for names, command in _all_commands(typer.main.get_command(app)):
+        output = CliRunner().invoke(app, [*names, "--help"]).output
+        shown = "".join(re.sub("[│╭╮╰╯─]", " ", output).split())
+        for text in _texts(command):
+            for word in text.split():
+                assert word in shown, (names, word)
+        for paragraph in inspect.cleandoc(command.help or "").split("\n\n"):
+            # Nothing but the edge breaks a line: each is as long as the next word allows.
+            words = paragraph.split()
+            paragraph = " ".join(words)
+            lines = [line.strip() for line in output.splitlines()]
+            start = next((i for i, line in enumerate(lines) if paragraph.startswith(line) and line),
+                         None)
+            assert start is not None, (names, paragraph)
+            while words:
+                line = lines[start].split()
+                assert words[: len(line)] == line, (names, paragraph)
+                words = words[len(line):]
+                if words:
+                    assert len(" ".join(line)) + len(words[0]) > width - 6, (names, paragraph)
+                start += 1
 
 
 def test_commands_are_thin():

@@ -28,6 +28,22 @@ def test_no_spectrum(empty):
     assert "expected" in result.stderr
 
 
+def test_several_files_folders_and_patterns(star, empty):
+    """Beside the star lies its blaze, which is no spectrum."""
+    (blaze,) = star.parent.glob("*_blaze_A.fits")
+    for names, bad in (([star, empty], empty), ([star.parent], blaze),
+                       ([f"{star.parent}/*.fits"], blaze)):  # fmt: skip
+        result = CliRunner().invoke(app, ["inspect", *map(str, names)])
+        assert result.exit_code == ExitCode.SOME_FAILED
+        assert str(star) in result.stdout
+        assert str(bad) in result.stderr
+    result = CliRunner().invoke(app, ["inspect", str(star), str(star)])
+    assert result.exit_code == ExitCode.OK
+    result = CliRunner().invoke(app, ["inspect", str(star), str(empty), "--plot", "a.png"])
+    assert result.exit_code == ExitCode.NOTHING_DONE
+    assert "one file" in result.stderr
+
+
 def test_nothing(tmp_path):
     result = inspect(tmp_path / "none.fits")
     assert result.exit_code == ExitCode.NOTHING_DONE

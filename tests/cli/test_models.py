@@ -36,8 +36,21 @@ def test_the_packaged_models_are_listed_with_their_descriptions():
         assert read_card(name)["description"] in result.stdout
 
 
-def test_the_default_model_is_shown_as_json():
-    assert json.loads(models("show").stdout) == read_card("default")
+def test_the_default_model_is_shown_as_json_that_fits_on_screens():
+    result = models("show")
+    shown, card = json.loads(result.stdout), read_card("default")
+    assert max(map(len, result.stdout.splitlines())) < 400
+    nodes = json.loads(card["grid"].pop("computed"))
+    assert str(len(nodes)) in shown["grid"].pop("computed")
+    assert shown == card
+
+
+def test_the_whole_card_is_shown_on_request_an_item_a_line():
+    result = models("show", "--full")
+    shown, card = json.loads(result.stdout), read_card("default")
+    assert max(map(len, result.stdout.splitlines())) < 400
+    assert shown["grid"].pop("computed") == json.loads(card["grid"].pop("computed"))
+    assert shown == card
 
 
 def test_the_card_of_a_file_is_shown(model):

@@ -43,7 +43,26 @@ def test_a_good_spectrum_gives_a_row_and_code_0(star, tmp_path, monkeypatch):
     assert table.meta["command"] == "harpsstar predict 'a b.fits'"
     assert table.meta["model_card"]
     assert "1 input:" in result.stderr
-    assert result.stdout == ""
+    # A few stars are shown even where they are written.
+    assert "teff [K]" in result.stdout
+    assert f"{table['teff'][0].value:.0f} ±" in result.stdout
+    assert predict(star, "-o", path, "-q").stdout == ""
+
+
+def test_more_than_ten_rows_are_not_shown_where_they_are_written(empty, tmp_path):
+    names = [f"none{i}.fits" for i in range(11)]
+    assert predict(*names, "-o", tmp_path / "t.ecsv").stdout == ""
+    assert "none9.fits" in predict(*names[:10], "-o", tmp_path / "u.ecsv").stdout
+
+
+def test_the_table_can_go_to_standard_output(star, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = predict(star, "-o", "-", "-q")
+    assert result.exit_code == ExitCode.OK
+    path = tmp_path / "t.ecsv"
+    path.write_text(result.stdout, encoding="utf-8")
+    assert read_table(path)["file"].tolist() == [str(star)]
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_one_bad_file_loses_no_other_row(star, empty, tmp_path):

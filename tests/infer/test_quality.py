@@ -78,6 +78,8 @@ def test_a_good_spectrum_has_no_flag():
         (Flag(0), {"companion": (9.0, 0.03)}),
         (Flag(0), {"companion": (7.0, 0.5)}),
         (Flag.CLIPPED, {"clipped": 0.2}),
+        (Flag.WRONG_ERRORS, {"noise_ratio": 10.0}),
+        (Flag.WRONG_ERRORS, {"snr": 1e7}),
     ],
 )
 def test_each_flag_is_raised_by_its_evidence_alone(flag, changes):

@@ -130,7 +130,7 @@ class Fitter:
     @property
     def card(self) -> Mapping[str, object]:
         """The card of the model that gives the start."""
-        return self._predictor.model.card
+        return self._predictor.model.identity
 
     @property
     def model_name(self) -> str:

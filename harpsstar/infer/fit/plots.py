@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from harpsstar.errors import InputsMissingError
+from harpsstar.formatting import with_error
 from harpsstar.infer.fit.options import PARAMETERS
 from harpsstar.infer.fit.result import Solution
 from harpsstar.infer.pictures import draw_orders
@@ -76,21 +76,11 @@ def plot_corner(solution: Solution, title: str) -> Figure:
     for i, name in enumerate(names):
         low, middle, high = corner.quantile(shown[:, i], [0.16, 0.5, 0.84], weights=weight)
         figure.axes[i * (len(names) + 1)].set_title(
-            f"{_axis(name)}\n{_with_error(middle, 0.5 * (high - low))}", fontsize=10
+            f"{_axis(name)}\n{with_error(name, middle, 0.5 * (high - low))}", fontsize=10
         )
     figure.subplots_adjust(top=0.95)
     figure.suptitle(as_written(title))
     return figure
-
-
-def _with_error(value: float, error: float) -> str:
-    """Write a value and its error with two digits of the error.
-
-    >>> _with_error(5772.3, 4.26)
-    '5772.3 ± 4.3'
-    """
-    digits = max(0, 1 - math.floor(math.log10(error))) if error > 0 else 3
-    return f"{value:.{digits}f} ± {error:.{digits}f}"
 
 
 def _axis(name: str) -> str:

@@ -246,7 +246,7 @@ class FitResult:
             values[f"{name}_err"] = math.sqrt(total[i, i])
             values[f"{name}_err_noise"] = math.sqrt(noise[i, i])
         suffix = "" if len(self.spectra) == 1 else f"_{index + 1}"
-        rv, rv_err = self[f"rv{suffix}"]
+        rv, rv_err, unknown = seen.barycentric(*self[f"rv{suffix}"])
         flags = self._flags(index, median, np.sqrt(np.diag(noise)))
         serious = bool(flags & quality.SERIOUS) or not self.solution.converged
         return Row(
@@ -254,7 +254,8 @@ class FitResult:
             product=seen.product, bjd=seen.bjd, snr=float(start.snr), rv=rv, rv_err=rv_err,
             covariance=total, chi2_red=float(self._chi2(index)[0]), flags=int(flags),
             flag_text=quality.text(flags), status="flagged" if serious else "ok",
-            message="; ".join((*self._remarks(), *seen.notes)), model=f"fit from {self.model}",
+            message="; ".join((*self._remarks(), *unknown, *seen.notes)),
+            model=f"fit from {self.model}",
             **values,
         )  # fmt: skip
 

@@ -6,8 +6,9 @@ the continuum of each order is free, noise, jitter and model error are as in a f
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from harpsstar.errors import HarpsstarWarning
 from harpsstar.infer.fit.engine import climb, data_of
 from harpsstar.infer.fit.likelihood import CHUNK, Likelihood, Posterior
 from harpsstar.infer.fit.options import STELLAR, Options
@@ -65,7 +67,8 @@ class RadialVelocity:
     Attributes
     ----------
     rv, rv_err : float
-        Barycentric, km/s; the error from noise, jitter and model error of the pixels.
+        Barycentric, km/s; the error from noise, jitter and model error of the pixels. NaN where
+        the frame of the wavelengths is not known to be barycentric.
     labels : mapping of str to float
         Of the template.
     second : SecondSet or None
@@ -103,6 +106,8 @@ def velocity(
     Returns
     -------
     RadialVelocity
+        Without a barycentric frame (see :attr:`harpsstar.io.Observation.frame`) its velocities are
+        NaN, and a :class:`~harpsstar.errors.HarpsstarWarning` says why.
 
     Raises
     ------
@@ -125,6 +130,12 @@ def velocity(
     rv_err = float(optimum.likelihood.information[0, 0]) ** -0.5
     velocities, curve, share = _second_star(posterior, optimum.square)
     second = _strongest(velocities, curve, share, rv, template["vsini"])
+    seen = start.prepared.observation
+    rv, rv_err, remarks = seen.barycentric(rv, rv_err)
+    for remark in remarks:
+        warnings.warn(remark, HarpsstarWarning, stacklevel=2)
+    if second is not None:
+        second = replace(second, rv=seen.barycentric(second.rv, second.rv_err)[0])
     return RadialVelocity(rv, rv_err, template, second, velocities, curve)
 
 

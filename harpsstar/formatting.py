@@ -1,0 +1,50 @@
+"""Numbers as people read them: with the digits that their errors leave, everywhere the same."""
+
+from __future__ import annotations
+
+import math
+
+#: What is written where nothing is known.
+UNKNOWN = "–"
+#: Digits of an error.
+_DIGITS = 2
+#: Decimals where there is no error, and quantities that are written with their sign.
+_DECIMALS = {"teff": 0, "logg": 2, "m_h": 2, "vsini": 1, "rv": 3, "vmic": 2, "vmac": 2,
+             "alpha": 2, "snr": 0}  # fmt: skip
+_SIGNED = frozenset(("m_h",))
+
+
+def with_error(name: str, value: float, error: float = math.nan) -> str:
+    """Return a value with its error, which has two digits, and the value as many decimals.
+
+    Parameters
+    ----------
+    name : str
+        A label, ``rv``, ``snr`` or any other quantity; m_h has its sign.
+    value, error : float
+        In the same unit; an error that is unknown or zero is left out.
+
+    >>> with_error("rv", 12.30118, 0.00112)
+    '12.3012 ± 0.0011'
+    >>> with_error("teff", 5771.6, 70.2), with_error("m_h", 0.0004, 0.0907)
+    ('5772 ± 70', '+0.000 ± 0.091')
+    """
+    if not math.isfinite(value):
+        return UNKNOWN
+    sign = "+" if name in _SIGNED else ""
+    if not (math.isfinite(error) and error > 0):
+        return _unsigned_zero(f"{value:{sign}.{_DECIMALS.get(name, 2)}f}")
+    places = decimals(error)
+    return _unsigned_zero(f"{value:{sign}.{places}f}") + f" ± {error:.{places}f}"
+
+
+def decimals(error: float) -> int:
+    """Return how many decimals show two digits of an error; 0 for one of 10 or more."""
+    # Rounded first: 0.0999 is 0.10, not 0.100.
+    exponent = int(f"{error:.{_DIGITS - 1}e}".partition("e")[2])
+    return max(0, _DIGITS - 1 - exponent)
+
+
+def _unsigned_zero(text: str) -> str:
+    """Return a number without the minus that rounding to zero from below leaves."""
+    return text.removeprefix("-") if not text.strip("-0.") else text
