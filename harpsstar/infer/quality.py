@@ -27,6 +27,9 @@ class Flag(enum.IntFlag):
     EMISSION = 512
     LARGE_ERROR = 1024
     CLIPPED = 2048
+    HELD_BY_LIMIT = 4096
+    CONTRADICTED = 8192
+    UNLIKE_SPECTRA = 16384
 
 
 #: Flag to (what raises it, what to do).
@@ -85,12 +88,28 @@ MEANING: dict[Flag, tuple[str, str]] = {
         "more than 5 % of the pixels lie in runs with exactly one value",
         "something has clipped the spectrum: take it as the pipeline delivers it",
     ),
+    Flag.HELD_BY_LIMIT: (
+        "a limit of the grid or of a prior holds a parameter of a fit (vsini and vmac at zero "
+        "excepted)",
+        "see the message for which one; widen the prior, or treat the fit as a limit",
+    ),
+    Flag.CONTRADICTED: (
+        "a value that was fixed, or a prior, differs from what the spectrum says by more than "
+        "3 sigma of the whole error",
+        "see the message for which one; check the value and the star",
+    ),
+    Flag.UNLIKE_SPECTRA: (
+        "spectra fitted together differ by more than 5 sigma of noise and of 23 K, 0.033, "
+        "0.03 dex, 0.5 km/s",
+        "fit them one by one: they may be of several stars",
+    ),
 }
 
 #: Flags that make a row ``flagged``; the others inform and leave it ``ok``.
 SERIOUS = (
     Flag.POOR_FIT | Flag.GRID_EDGE | Flag.LOW_SNR | Flag.BAD_VELOCITY | Flag.DOUBLE_LINED
-    | Flag.EMISSION | Flag.LARGE_ERROR | Flag.CLIPPED
+    | Flag.EMISSION | Flag.LARGE_ERROR | Flag.CLIPPED | Flag.HELD_BY_LIMIT | Flag.CONTRADICTED
+    | Flag.UNLIKE_SPECTRA
 )  # fmt: skip
 
 _EMISSION_HEIGHT, _EMISSION_SIGMA, _EMISSION_WIDTH = 0.06, 3.0, 6
@@ -113,7 +132,7 @@ class Evidence:
     ``order_share`` is (8,), the share of usable pixels of each order; ``labels`` and ``sigma``
     (4,) in physical units; ``lowest_logg`` the grid's limit at this teff; ``resolution`` the
     resolving power; ``companion`` significance and share of a second set of lines; ``emission``
-    and ``clipped`` shares of pixels.
+    and ``clipped`` shares of pixels; ``held``, ``contradicted`` and ``unlike`` what a fit found.
     """
 
     labels: npt.NDArray[np.float64]
@@ -130,6 +149,9 @@ class Evidence:
     emission: float = 0.0
     companion: tuple[float, float] = (0.0, 0.0)
     clipped: float = 0.0
+    held: bool = False
+    contradicted: bool = False
+    unlike: bool = False
 
 
 def near_edge(evidence: Evidence) -> bool:
@@ -185,6 +207,9 @@ def assess(evidence: Evidence) -> Flag:
         Flag.EMISSION: not evidence.emission <= MAX_EMISSION,
         Flag.LARGE_ERROR: _is_uncertain(evidence),
         Flag.CLIPPED: not evidence.clipped <= MAX_CLIPPED,
+        Flag.HELD_BY_LIMIT: evidence.held,
+        Flag.CONTRADICTED: evidence.contradicted,
+        Flag.UNLIKE_SPECTRA: evidence.unlike,
     }
     total = Flag(0)
     for flag, is_raised in raised.items():
