@@ -9,7 +9,6 @@ do not tell apart, which does not.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -221,30 +220,31 @@ def _statistics(stars: list[_Star]) -> dict[str, object]:
     }
 
 
-def draw(result: EpochQuality, path: Path) -> None:
-    """Draw the distribution of chi-squared and the errors over their claims.
+def draw(result: EpochQuality, path: str | Path) -> None:
+    """Draw the distributions of chi-squared and of the errors in units of their claims.
 
     Raises
     ------
     OutputError
         The picture cannot be written.
     """
-    with style():
-        figure = new_figure((7.0, 3.2))
-        left, right = figure.subplots(1, 2)
-        ordered = np.sort(result.probabilities)
-        left.plot(ordered, (np.arange(len(ordered)) + 0.5) / len(ordered), color=SERIES[0])
-        left.plot([0, 1], [0, 1], color="0.6", linewidth=0.8)
-        left.set_xlabel("probability of a larger χ² of the scatter")
-        left.set_ylabel("share of stars")
-        left.set_title(f"{result.n} stars × {result.epochs} epochs: p = {result.p_value:.2f}")
-        pulls = np.sort(np.abs(np.array(result.pulls)), axis=0)
-        share = (np.arange(len(pulls)) + 0.5) / len(pulls)
-        for i, label in enumerate(LABELS):
-            right.plot(pulls[:, i], share, color=SERIES[i], label=label.symbol)
-        x = np.linspace(0, 4, 200)
-        right.plot(x, [math.erf(v / math.sqrt(2)) for v in x], color="0.6", linewidth=0.8)
-        right.set_xlim(0, 4)
-        right.set_xlabel("error of the mean in claimed σ")
-        right.legend(frameon=False)
-        save(figure, path)
+    figure = new_figure(10, 4.5)
+    left, right = figure.subplots(1, 2)
+    style(left, right)
+    tails = np.sort(result.probabilities)
+    share = (np.arange(len(tails)) + 0.5) / len(tails)
+    left.plot(tails, share, color=SERIES[0])
+    left.plot([0, 1], [0, 1], color="0.6", linewidth=0.8)
+    left.set_xlabel("probability of a larger chi-squared")
+    left.set_ylabel("share of stars")
+    left.set_title(f"scatter of the epochs: p = {result.p_value:.2g}")
+    pulls = np.sort(np.abs(np.array(result.pulls)), axis=0)
+    for i, label in enumerate(LABELS):
+        right.plot(pulls[:, i], share, color=SERIES[i], label=label.symbol)
+    sigmas = np.linspace(0.0, 4.0, 200)
+    right.plot(sigmas, chi2_distribution.cdf(sigmas**2, 1), color="0.6", linewidth=0.8)
+    right.set_xlim(0, 4)
+    right.set_xlabel("error of the mean in units of the claim")
+    right.legend(fontsize="small")
+    figure.suptitle(f"{result.n} stars with {result.epochs} epochs, model {result.model}")
+    save(figure, path)
