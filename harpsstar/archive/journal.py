@@ -24,11 +24,12 @@ from harpsstar._version import __version__
 from harpsstar.archive.facts import Facts
 from harpsstar.archive.files import Found, Stamp
 from harpsstar.errors import OutputError, ReadError
-from harpsstar.io.results import Row
+from harpsstar.io.results import Row, without_noise
 
 #: Added to the name of a table.
 SUFFIX = ".journal"
 _FORMAT = "harpsstar-journal-1"
+_MATRICES = ("covariance", "covariance_noise")
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT);
 CREATE TABLE IF NOT EXISTS facts (
@@ -339,7 +340,8 @@ def journal_of(output: str | Path) -> Path:
 def _pack(row: Row) -> str:
     values = {field.name: getattr(row, field.name) for field in dataclasses.fields(Row)}
     del values["file"]
-    values["covariance"] = np.asarray(row.covariance).tolist()
+    for name in _MATRICES:
+        values[name] = np.asarray(getattr(row, name)).tolist()
     kept = {name: value for name, value in values.items()
             if not (value == "" or (isinstance(value, float) and math.isnan(value)))}
     return json.dumps(kept)
@@ -347,7 +349,11 @@ def _pack(row: Row) -> str:
 
 def _unpack(file: str, text: str) -> Row:
     values: dict[str, Any] = json.loads(text)
-    return Row(file=file, **(values | {"covariance": np.array(values["covariance"])}))
+    if "covariance_noise" not in values and "teff" in values:
+        # Written by a version that did not keep it.
+        values["message"] = without_noise(values.get("message", ""))
+    matrices = {name: np.array(values[name]) for name in _MATRICES if name in values}
+    return Row(file=file, **(values | matrices))
 
 
 def _text(name: str) -> str:

@@ -240,8 +240,11 @@ def _star_row(star: Star) -> str:
     cells = [with_error(label.name, value, error)
              for label, value, error in zip(LABELS, star.labels, errors, strict=True)]
     epochs = "1 epoch" if star.epochs == 1 else f"{star.epochs} epochs"
-    left_out = {"flagged": star.flagged, "copies": star.copies, "outliers": len(star.outliers)}
+    left_out = {"flagged": star.flagged, "copies": star.copies, "outliers": len(star.outliers),
+                "without covariance_noise": star.without_noise}
     remarks = [f"{number} {what}" for what, number in left_out.items() if number]
+    if not star.alike:
+        remarks.append("not alike")
     if math.isfinite(star.chi2_red):
         remarks.insert(0, f"scatter {math.sqrt(star.chi2_red):.1f} × noise")
     velocity = with_error("rv", star.rv, star.rv_err)

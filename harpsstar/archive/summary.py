@@ -1,7 +1,6 @@
 """All epochs of a star together: weighted means, scatter against the noise, outliers.
 
-The errors of the epochs have two parts. Noise is independent from exposure to exposure and averages
-out; the error of the model is the same for all spectra of a star and stays.
+:mod:`harpsstar.infer.epochs` combines them; here is which rows take part, and the table of stars.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harpsstar.errors import OutputError
+from harpsstar.infer.epochs import are_alike, mean_velocity, weighted_mean
 from harpsstar.io.observation import star_names
 from harpsstar.io.results import replacing
 from harpsstar.labels import LABELS, NAMES, RV
@@ -51,16 +51,20 @@ class Star:
         Spectra left out because they were flagged, and without labels.
     copies : int
         Spectra left out because another one is of the same exposure.
+    without_noise : int
+        Spectra left out because their rows are of an earlier version, without covariance_noise.
     outliers : tuple of str
         Files of epochs that were left out because they disagree with the others.
     first, last : float
         Barycentric Julian dates of the first and the last epoch used.
+    alike : bool
+        Whether the spectra used can be of one star.
     labels : ndarray (4,)
         Weighted mean of teff K, logg, m_h, vsini km/s.
-    covariance : ndarray (4, 4)
-        Of the mean: noise, raised by the scatter where that exceeds it, and model.
+    covariance, covariance_noise : ndarray (4, 4)
+        Of the mean: everything, and noise alone, raised by the scatter where that exceeds it.
     scatter, expected : ndarray (4,)
-        Root mean square about the mean, and what noise alone lets expect.
+        Root mean square about the mean, and that expected from noise.
     chi2_red : float
         Of all labels about their means, per degree of freedom; nan for a single epoch.
     rv, rv_err, rv_scatter : float
@@ -72,11 +76,14 @@ class Star:
     flagged: int
     failed: int
     copies: int
+    without_noise: int
     outliers: tuple[str, ...]
     first: float
     last: float
+    alike: bool
     labels: FloatArray
     covariance: FloatArray
+    covariance_noise: FloatArray
     scatter: FloatArray
     expected: FloatArray
     chi2_red: float
@@ -108,33 +115,6 @@ def summarise(table: QTable, *, flagged: bool = False) -> list[Star]:
     ]
 
 
-def combine(values: FloatArray, covariances: FloatArray) -> tuple[FloatArray, FloatArray, float]:
-    """Mean of vectors weighted by their inverse covariances (the best linear unbiased one).
-
-    Parameters
-    ----------
-    values : ndarray (n, k)
-    covariances : ndarray (n, k, k)
-
-    Returns
-    -------
-    mean : ndarray (k,)
-    covariance : ndarray (k, k)
-        Of the mean, times the reduced χ² where that exceeds one (Birge 1932, Phys. Rev. 40, 207).
-    chi2_red : float
-        nan for n = 1.
-    """
-    weights = np.linalg.inv(covariances)
-    covariance = np.linalg.inv(weights.sum(axis=0))
-    mean = covariance @ np.einsum("nij,nj->i", weights, values)
-    if len(values) == 1:
-        return mean, covariance, math.nan
-    residual = values - mean
-    chi2 = float(np.einsum("ni,nij,nj->", residual, weights, residual))
-    chi2_red = chi2 / (residual.size - mean.size)
-    return mean, covariance * max(1.0, chi2_red), chi2_red
-
-
 def _star_or_none(name: str, rows: QTable, *, use_flagged: bool) -> Star:
     """Combine the epochs of a star; where that cannot be done, nothing is known of this star."""
     try:
@@ -147,12 +127,11 @@ def _star_or_none(name: str, rows: QTable, *, use_flagged: bool) -> Star:
     except (ArithmeticError, ValueError) as error:
         _log.warning("the spectra of %s cannot be combined: %s", name, error)
         status = np.asarray(rows["status"])
-        unknown, matrix = np.full(len(NAMES), np.nan), np.full((len(NAMES),) * 2, np.nan)
         return Star(
             target=name, epochs=0, flagged=int((status == "flagged").sum()),
-            failed=int((status == "failed").sum()), copies=0, outliers=(), first=math.nan,
-            last=math.nan, labels=unknown, covariance=matrix, scatter=unknown, expected=unknown,
-            chi2_red=math.nan, rv=math.nan, rv_err=math.nan, rv_scatter=math.nan,
+            failed=int((status == "failed").sum()), copies=0, outliers=(), without_noise=0,
+            first=math.nan, last=math.nan, rv=math.nan, rv_err=math.nan, rv_scatter=math.nan,
+            **_UNKNOWN,
         )
 
 
@@ -161,9 +140,10 @@ def _star(name: str, rows: QTable, *, use_flagged: bool) -> Star:
     usable = (status == "ok") | (use_flagged & (status == "flagged"))
     values = np.stack([_bare(rows[label]) for label in NAMES], axis=-1)
     total = np.asarray(rows["covariance"], dtype=float)
-    model = _model_variance(rows)
-    noise = total - model[:, :, None] * np.eye(len(NAMES))
-    usable &= np.isfinite(values).all(axis=1) & np.isfinite(noise).all(axis=(1, 2))
+    noise = np.asarray(rows["covariance_noise"], dtype=float)
+    usable &= np.isfinite(values).all(axis=1) & np.isfinite(total).all(axis=(1, 2))
+    without_noise = usable & ~np.isfinite(noise).all(axis=(1, 2))
+    usable &= ~without_noise
     copies = usable & _again(rows)
     usable &= ~copies
     outlying = np.zeros(len(rows), dtype=bool)
@@ -174,8 +154,9 @@ def _star(name: str, rows: QTable, *, use_flagged: bool) -> Star:
         "flagged": 0 if use_flagged else int((status == "flagged").sum()),
         "failed": int((status == "failed").sum()),
         "copies": int(copies.sum()),
+        "without_noise": int(without_noise.sum()),
         **_dates(_bare(rows["bjd"])[used]),
-        **_labels(values[used], noise[used], model[used]),
+        **_labels(values[used], noise[used], total[used]),
         **_velocity(_bare(rows["rv"])[used], _bare(rows["rv_err"])[used]),
     }
     return Star(target=name, epochs=int(used.sum()), outliers=files, **facts)
@@ -196,12 +177,6 @@ def _bare(column: Any) -> FloatArray:
     return np.asarray(getattr(column, "value", column), dtype=float)
 
 
-def _model_variance(rows: QTable) -> FloatArray:
-    """Part of the variances (n, 4) that is not noise."""
-    pairs = [(_bare(rows[f"{name}_err"]), _bare(rows[f"{name}_err_noise"])) for name in NAMES]
-    return np.stack([np.maximum(whole**2 - noise**2, 0.0) for whole, noise in pairs], axis=-1)
-
-
 def _outlying(values: FloatArray, sigma: FloatArray) -> npt.NDArray[np.bool_]:
     """Epochs (n,) with a label further from the median than noise and scatter explain."""
     if len(values) < _LEAST_EPOCHS:
@@ -217,38 +192,35 @@ def _dates(bjd: FloatArray) -> dict[str, float]:
     return {"first": float(first), "last": float(last)}
 
 
-def _labels(values: FloatArray, noise: FloatArray, model: FloatArray) -> dict[str, Any]:
+_NO_LABELS, _NO_MATRIX = np.full(len(NAMES), np.nan), np.full((len(NAMES),) * 2, np.nan)
+#: Of a star of which no epoch is usable.
+_UNKNOWN: dict[str, Any] = {
+    "labels": _NO_LABELS, "covariance": _NO_MATRIX, "covariance_noise": _NO_MATRIX,
+    "scatter": _NO_LABELS, "expected": _NO_LABELS, "chi2_red": math.nan, "alike": True,
+}  # fmt: skip
+
+
+def _labels(values: FloatArray, noise: FloatArray, total: FloatArray) -> dict[str, Any]:
     if not len(values):
-        unknown = np.full(len(NAMES), np.nan)
-        return {"labels": unknown, "covariance": np.full((4, 4), np.nan), "scatter": unknown,
-                "expected": unknown, "chi2_red": math.nan}
-    mean, covariance, chi2_red = combine(values, noise)
+        return _UNKNOWN
+    mean = weighted_mean(values, noise, total)
     return {
-        "labels": mean,
-        "covariance": covariance + np.diag(model.mean(axis=0)),
-        "scatter": _rms(values - mean),
-        "expected": np.sqrt(np.einsum("nii->ni", noise).mean(axis=0)),
-        "chi2_red": chi2_red,
+        "labels": mean.values,
+        "covariance": mean.covariance,
+        "covariance_noise": mean.noise,
+        "scatter": mean.scatter,
+        "expected": mean.expected,
+        "chi2_red": mean.chi2_red,
+        "alike": are_alike(values, noise),
     }
 
 
 def _velocity(rv: FloatArray, error: FloatArray) -> dict[str, float]:
-    known = np.isfinite(rv) & np.isfinite(error) & (error > 0)
-    rv, error = rv[known], error[known]
-    if not rv.size:
+    mean = mean_velocity(rv, error)
+    if mean is None:
         return {"rv": math.nan, "rv_err": math.nan, "rv_scatter": math.nan}
-    mean, covariance, _ = combine(rv[:, None], error[:, None, None] ** 2)
-    return {"rv": float(mean[0]), "rv_err": float(np.sqrt(covariance[0, 0])),
-            "rv_scatter": float(_rms((rv - mean[0])[:, None])[0])}
-
-
-def _rms(residual: FloatArray) -> FloatArray:
-    """Root mean square about a fitted mean, nan for a single epoch."""
-    n = len(residual)
-    if n < 2:
-        return np.full(residual.shape[1], np.nan)
-    rms: FloatArray = np.sqrt((residual**2).sum(axis=0) / (n - 1))
-    return rms
+    return {"rv": float(mean.values[0]), "rv_err": math.sqrt(mean.covariance[0, 0]),
+            "rv_scatter": float(mean.scatter[0])}
 
 
 def to_summary_table(stars: Iterable[Star]) -> QTable:
@@ -270,10 +242,14 @@ def to_summary_table(stars: Iterable[Star]) -> QTable:
     add("flagged", [s.flagged for s in stars], "", "meta.number", "Flagged spectra left out")
     add("failed", [s.failed for s in stars], "", "meta.number", "Spectra without labels")
     add("copies", [s.copies for s in stars], "", "meta.number", "Other spectra of an exposure")
+    add("without_noise", [s.without_noise for s in stars], "", "meta.number",
+        "Spectra left out because an earlier version kept no covariance of their noise")
     add("outliers", [" ".join(s.outliers) for s in stars], "", "meta.note",
         "Files left out because they disagree with the others")
     add("first", [s.first for s in stars], "d", "time.start;obs", "First epoch, BJD")
     add("last", [s.last for s in stars], "d", "time.end;obs", "Last epoch, BJD")
+    add("alike", [s.alike for s in stars], "", "meta.code",
+        "Whether the spectra used can be of one star")
     for i, label in enumerate(LABELS):
         name, unit, ucd = label.name, label.unit, label.ucd
         add(name, [s.labels[i] for s in stars], unit, f"{ucd};stat.mean", label.description)
@@ -282,9 +258,11 @@ def to_summary_table(stars: Iterable[Star]) -> QTable:
         add(f"{name}_scatter", [s.scatter[i] for s in stars], unit, f"stat.stdev;{ucd}",
             f"Standard deviation of {name} from epoch to epoch")
         add(f"{name}_expected", [s.expected[i] for s in stars], unit, f"stat.stdev;{ucd}",
-            f"Standard deviation of {name} that noise lets expect")
+            f"Standard deviation of {name} expected from noise")
     add("covariance", [s.covariance for s in stars], "", "stat.covariance",
         "Covariance of teff, logg, m_h, vsini in this order")
+    add("covariance_noise", [s.covariance_noise for s in stars], "", "stat.covariance",
+        "The part of covariance that comes from noise")
     add("chi2_red", [s.chi2_red for s in stars], "", "stat.fit.chi2",
         "Reduced chi-squared of the epochs about their mean")
     add("rv", [s.rv for s in stars], "km/s", f"{RV.ucd}", RV.description)

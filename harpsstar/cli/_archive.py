@@ -182,7 +182,9 @@ def as_json(event: Event) -> str:
 
     facts: dict[str, Any] = {"event": event.kind, **event.facts}
     if event.row is not None:
-        facts["row"] = asdict(event.row) | {"covariance": event.row.covariance.tolist()}
+        facts["row"] = asdict(event.row) | {
+            name: getattr(event.row, name).tolist() for name in ("covariance", "covariance_noise")
+        }
     return json.dumps(_plain(facts), ensure_ascii=False)
 
 

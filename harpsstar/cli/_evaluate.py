@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from harpsstar.evaluate.accuracy import Accuracy
     from harpsstar.evaluate.calibration import Calibration, Spread
     from harpsstar.evaluate.emulator import EmulatorAccuracy
+    from harpsstar.evaluate.epochs import EpochQuality
     from harpsstar.evaluate.flags import FlagResult
     from harpsstar.evaluate.robustness import Robustness
     from harpsstar.evaluate.stars import StarResult
@@ -106,6 +107,23 @@ def show_calibration(result: Calibration) -> None:
 def _spread(found: Spread, sigmas: int) -> str:
     return (f"{sigmas}σ is off by {100 * found.rms:.2f} % rms ({100 * found.counting:.2f} by "
             f"chance alone), at most {100 * found.worst:.1f}")  # fmt: skip
+
+
+def show_epochs(result: EpochQuality) -> None:
+    """Show a row for each label and one for all, and what the scatter of the epochs says."""
+    (low, high), (cold, hot) = result.snr, result.teff_range
+    table = Table("label", "1σ [%]", "2σ [%]", "rms of error/claim", "median claim",
+                  title=f"{result.n} stars with {result.epochs} epochs, SNR {low:g}–{high:g}, "
+                  f"{cold:g}–{hot:g} K, model {result.model or '–'}",
+                  caption=f"right: 68.3, 95.4 and 1; scatter of the epochs: reduced χ² "
+                  f"{result.chi2_red:.3f} (right: 1), p = {result.p_value:.3g} that χ² of the "
+                  f"stars has its distribution; {result.n_left_out} stars left out: flagged",
+                  )  # fmt: skip
+    for name, label in result.labels.items():
+        table.add_row(escape(_UNITS[name]), f"{100 * label.coverage_1:.1f}",
+                      f"{100 * label.coverage_2:.1f}", f"{label.rms:.2f}", f"{label.claimed:.3g}")
+    table.add_row("all", f"{100 * result.coverage_1:.1f}", f"{100 * result.coverage_2:.1f}", "", "")
+    show_table(table)
 
 
 def show_robustness(result: Robustness) -> None:

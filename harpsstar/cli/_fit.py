@@ -94,9 +94,9 @@ def _code(outcome: Outcome, failed: int) -> ExitCode:
 
 
 def _table(results: Any) -> Table:
-    labels = (*LABELS, *NUISANCES)
+    labels = [x for x in (*LABELS, *NUISANCES) if x.name in results.colnames]
     units = [f"{label.name} [{label.unit}]" if label.unit else label.name for label in labels]
-    caption = "uncertainties from noise alone; the table has those of the model, too"
+    caption = "± whole error of a label (from noise alone); of the others, from noise alone"
     table = Table("file", *map(escape, units), "chi2_red", "status", "remark", caption=caption)
     for row in results:
         remark = "; ".join(text for text in (row["flag_text"], row["message"]) if text)
@@ -109,12 +109,20 @@ def _table(results: Any) -> Table:
 
 
 def _cell(row: Any, name: str) -> str:
-    noise = f"{name}_err_noise"
-    value = float(getattr(row[name], "value", row[name]))
-    column = noise if noise in row.colnames else f"{name}_err"
-    error = float(getattr(row[column], "value", row[column]))
+    value, error = _number(row, name), _number(row, f"{name}_err")
     text = with_error(name, value, error)
-    return text if error > 0 or not math.isfinite(value) else f"{text} (fixed)"
+    if not math.isfinite(value):
+        return text
+    if not error > 0:
+        return f"{text} (fixed)"
+    noise = f"{name}_err_noise"
+    if noise not in row.colnames:
+        return text
+    return f"{text} ({with_error(name, value, _number(row, noise)).partition('± ')[2]})"
+
+
+def _number(row: Any, name: str) -> float:
+    return float(getattr(row[name], "value", row[name]))
 
 
 def show_quality(result: FitQuality) -> None:

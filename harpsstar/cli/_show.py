@@ -133,12 +133,13 @@ def show_stars(stars: Sequence[Star]) -> None:
             LABELS, star.labels, (math.sqrt(star.covariance[i, i]) for i in range(4)), strict=True))
         ratio = math.sqrt(star.chi2_red) if math.isfinite(star.chi2_red) else math.nan
         left_out = {"flagged": star.flagged, "failed": star.failed, "copies": star.copies,
-                    "outliers": len(star.outliers)}
+                    "outliers": len(star.outliers), "without covariance_noise": star.without_noise}
+        remarks = [f"{number} {what}" for what, number in left_out.items() if number]
+        remarks += [] if star.alike else ["used although not alike"]
         table.add_row(
             Text(star.target), str(star.epochs), *labels,
             f"{ratio:.1f}" if math.isfinite(ratio) else "–",
-            with_error("rv", star.rv, star.rv_err),
-            ", ".join(f"{number} {what}" for what, number in left_out.items() if number),
+            with_error("rv", star.rv, star.rv_err), ", ".join(remarks),
         )
     show_table(table)
 

@@ -245,5 +245,37 @@ def fit(
     (show_json if json else show_quality)(result)
 
 
+@app.command()
+def epochs(
+    model: Model = "default",
+    n: Annotated[int, typer.Option("-n", help="Synthetic stars.")] = 200,
+    each: Annotated[int, typer.Option("--epochs", help="Exposures of each star.")] = 8,
+    snr: Annotated[
+        str, typer.Option(help="Signal-to-noise ratios per pixel, from and to.")
+    ] = "40:200",
+    teff: Annotated[str, typer.Option(help="Temperatures of the stars, K.")] = "4000:9000",
+    seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 0,
+    plot: Annotated[
+        Path | None, typer.Option(help="Picture to draw: .png, .pdf or .svg.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Whether epochs of one star, combined, have the error that they claim, and scatter so."""
+    from harpsstar.cli._evaluate import numbers, show_epochs, show_json
+    from harpsstar.cli._progress import Stages
+    from harpsstar.evaluate.epochs import draw, epoch_quality
+    from harpsstar.plotting import check_picture
+
+    (low, high), (cold, hot) = numbers(snr, ":", 2), numbers(teff, ":", 2)
+    if plot is not None:
+        check_picture(plot)
+    with Stages() as progress:
+        result = epoch_quality(n=n, epochs=each, seed=seed, model=model, snr=(low, high),
+                               teff_range=(cold, hot), progress=progress.stage("stars"))
+    (show_json if json else show_epochs)(result)
+    if plot is not None:
+        draw(result, plot)
+
+
 for _command in COMMANDS:
     app.command()(_command)

@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from harpsstar.infer.mismatch import FLOOR
 from harpsstar.infer.parameters import PARAMETERS, scatter
+from harpsstar.infer.uncertainty import FLOOR
 from harpsstar.labels import LABELS, NAMES, NUISANCES
 
 _USE = """\

@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 
 from harpsstar.infer import parameters as space
-from harpsstar.infer.mismatch import load_mismatch, load_model_error, systematic
+from harpsstar.infer.mismatch import load_mismatch, load_model_error
 from harpsstar.infer.posterior import posterior_inside
 from harpsstar.infer.refine import Refined, goodness, refine, without_cosmics
 from harpsstar.infer.slopes import spectra_at
+from harpsstar.infer.uncertainty import noise_in, systematic
 from harpsstar.labels import LABELS
 from harpsstar.nn.projector import ProjectorNetwork
 from harpsstar.nn.zoo import Model, unscale_labels
@@ -44,9 +45,11 @@ class Estimate:
     labels : Tensor
         (B, 4) teff K, logg, m_h, vsini km/s: median of the posterior.
     covariance : Tensor
-        (B, 4, 4) from noise alone, calibrated.
+        (B, 4, 4) posterior under the emulator, calibrated: noise and nuisances.
+    noise : Tensor
+        (B, 4, 4) the part of it that differs from exposure to exposure, float64.
     systematic : Tensor
-        (B, 4, 4) from the error of the models, see :func:`harpsstar.infer.mismatch.systematic`.
+        (B, 4, 4) from the error of the models, see :func:`harpsstar.infer.uncertainty.systematic`.
     nuisances : Tensor
         (B, n) in the order of :data:`harpsstar.labels.NUISANCES`; rv is what remains of it.
     rv_err : Tensor
@@ -61,6 +64,7 @@ class Estimate:
 
     labels: Tensor
     covariance: Tensor
+    noise: Tensor
     systematic: Tensor
     nuisances: Tensor
     rv_err: Tensor
@@ -169,10 +173,11 @@ class Estimator:
         chi2_red, misfit = goodness(best.flux, best.model, best.ivar)
         labels, covariance = posterior_inside(self.emulator, best)
         covariance = self._calibrated(labels, covariance, best.ivar)
-        rv = space.PARAMETER_NAMES.index("rv")
+        rv, n = space.PARAMETER_NAMES.index("rv"), space.N_LABELS
         return Estimate(
             labels=labels,
             covariance=covariance,
+            noise=noise_in(covariance, best.covariance[:, :n, :n], best.noise[:, :n, :n]),
             systematic=systematic(_physical(best), misfit, self._model_error),
             nuisances=best.parameters[:, space.N_LABELS :],
             rv_err=best.covariance[:, rv, rv].sqrt().float(),

@@ -33,9 +33,6 @@ from harpsstar.spectra.velocity import measure_velocity
 from harpsstar.synth.emulator import Emulator
 
 FILE = "mismatch.safetensors"
-#: Error of the physics that no residual shows, 1 sigma: K, dex, dex, km/s. Typical differences of
-#: full-likelihood fits of FGK stars from their reference values.
-FLOOR = (70.0, 0.10, 0.09, 1.5)
 #: The Sun: IAU nominal teff and logg (Prsa et al. 2016), zero by definition, and 1.8 km/s
 #: (Pavlenko et al. 2012); vmic as the calibration of the line list found it, vmac 3.21 km/s (Doyle
 #: et al. 2014).
@@ -92,29 +89,6 @@ def load_model_error() -> ModelError | None:
     return ModelError(
         float(metadata["level"]), float(metadata["correlation"]), metadata.get("source", "")
     )
-
-
-def systematic(spurious: Tensor, misfit: Tensor, error: ModelError | None) -> Tensor:
-    """Covariance (B, 4, 4) of the labels from the error of the models, on top of :data:`FLOOR`.
-
-    Residuals of the size that the star itself shows, but no smaller than those of the star that
-    the pattern was learnt on, go through the information of this star: where few lines tell the
-    labels apart, or where the model fits worse, they cost more.
-
-    Parameters
-    ----------
-    spurious : Tensor
-        (B, 4, 4) of :class:`harpsstar.infer.refine.Refined`, in physical units.
-    misfit : Tensor
-        (B,) scatter beyond the noise, units of the continuum.
-    error : ModelError, optional
-        Only the floor without.
-    """
-    floor = torch.diag(torch.tensor(FLOOR).square()).expand_as(spurious)
-    if error is None:
-        return floor
-    size = torch.maximum(misfit, torch.full_like(misfit, MAD_TO_SIGMA * error.level))
-    return floor + error.correlation * size.square()[:, None, None] * spurious
 
 
 def draw_errors(n: int, generator: torch.Generator) -> Tensor:

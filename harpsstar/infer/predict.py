@@ -17,8 +17,8 @@ import torch
 from harpsstar.errors import CoverageError, ModelError
 from harpsstar.infer import quality
 from harpsstar.infer.estimate import Estimate, Estimator
-from harpsstar.infer.mismatch import FLOOR
 from harpsstar.infer.prepare import Prepared, Source, attempt, failed_row, one_by_one, prepare
+from harpsstar.infer.uncertainty import Uncertainty
 from harpsstar.io.results import Row, provenance, to_table
 from harpsstar.labels import NAMES, NUISANCES, RV
 from harpsstar.nn import zoo
@@ -32,8 +32,6 @@ from harpsstar.synth.emulator import Emulator
 if TYPE_CHECKING:
     from astropy.table import QTable
 
-#: The part of the error of the physics that is the same for every star: K, dex, dex, km/s.
-MODEL_ERROR = np.array(FLOOR)
 #: Pixels with one value, after resampling, that are no coincidence.
 _PLATEAU = 4
 #: Spectra inferred together by :func:`predict_rows`.
@@ -248,13 +246,8 @@ class Predictor:
         seen = item.observation
         rv, rv_err, remarks = seen.barycentric(result.rv, result.rv_err)
         labels = result.estimate.labels[0].double().numpy()
-        noise = result.estimate.covariance[0].double().numpy()
-        total = noise + result.estimate.systematic[0].double().numpy()
-        values: dict[str, Any] = {}
-        for i, name in enumerate(NAMES):
-            values[name] = float(labels[i])
-            values[f"{name}_err"] = float(np.sqrt(total[i, i]))
-            values[f"{name}_err_noise"] = float(np.sqrt(noise[i, i]))
+        values: dict[str, Any] = dict(zip(NAMES, labels.tolist(), strict=True))
+        values |= Uncertainty.of(result.estimate).columns()
         return Row(
             file=item.file,
             target=seen.target,
@@ -264,7 +257,6 @@ class Predictor:
             snr=float(result.snr),
             rv=rv,
             rv_err=rv_err,
-            covariance=total,
             chi2_red=float(result.estimate.chi2_red),
             flags=int(result.flags),
             flag_text=quality.text(result.flags),

@@ -28,6 +28,9 @@ class Flag(enum.IntFlag):
     EMISSION = 512
     LARGE_ERROR = 1024
     CLIPPED = 2048
+    HELD_BY_LIMIT = 4096
+    CONTRADICTED = 8192
+    UNLIKE_SPECTRA = 16384
     WRONG_ERRORS = 32768
 
 
@@ -87,6 +90,21 @@ MEANING: dict[Flag, tuple[str, str]] = {
         "more than 5 % of the pixels lie in runs with exactly one value",
         "something has clipped the spectrum: take it as the pipeline delivers it",
     ),
+    Flag.HELD_BY_LIMIT: (
+        "a limit of the grid or of a prior holds a parameter of a fit (vsini and vmac at zero "
+        "excepted)",
+        "see the message for which one; widen the prior, or treat the fit as a limit",
+    ),
+    Flag.CONTRADICTED: (
+        "a value that was fixed, or a prior, differs from what the spectrum says by more than "
+        "3 sigma of the whole error",
+        "see the message for which one; check the value and the star",
+    ),
+    Flag.UNLIKE_SPECTRA: (
+        "spectra fitted together differ by more than 5 sigma of noise and of 23 K, 0.033, "
+        "0.03 dex, 0.5 km/s",
+        "fit them one by one: they may be of several stars",
+    ),
     Flag.WRONG_ERRORS: (
         "the flux scatters from pixel to pixel five times as much as its errors say, or the "
         "signal-to-noise ratio is above 20,000",
@@ -97,7 +115,8 @@ MEANING: dict[Flag, tuple[str, str]] = {
 #: Flags that make a row ``flagged``; the others inform and leave it ``ok``.
 SERIOUS = (
     Flag.POOR_FIT | Flag.GRID_EDGE | Flag.LOW_SNR | Flag.BAD_VELOCITY | Flag.DOUBLE_LINED
-    | Flag.EMISSION | Flag.LARGE_ERROR | Flag.CLIPPED | Flag.WRONG_ERRORS
+    | Flag.EMISSION | Flag.LARGE_ERROR | Flag.CLIPPED | Flag.HELD_BY_LIMIT | Flag.CONTRADICTED
+    | Flag.UNLIKE_SPECTRA | Flag.WRONG_ERRORS
 )  # fmt: skip
 
 _EMISSION_HEIGHT, _EMISSION_SIGMA, _EMISSION_WIDTH = 0.06, 3.0, 6
@@ -124,7 +143,8 @@ class Evidence:
     ``order_share`` is (8,), the share of usable pixels of each order; ``labels`` and ``sigma``
     (4,) in physical units; ``lowest_logg`` the grid's limit at this teff; ``resolution`` the
     resolving power; ``companion`` significance and share of a second set of lines; ``emission``
-    and ``clipped`` shares of pixels; ``noise_ratio`` scatter from pixel to pixel over the errors.
+    and ``clipped`` shares of pixels; ``noise_ratio`` scatter from pixel to pixel over the errors;
+    ``held``, ``contradicted`` and ``unlike`` what a fit found.
     """
 
     labels: npt.NDArray[np.float64]
@@ -142,6 +162,9 @@ class Evidence:
     companion: tuple[float, float] = (0.0, 0.0)
     clipped: float = 0.0
     noise_ratio: float = 1.0
+    held: bool = False
+    contradicted: bool = False
+    unlike: bool = False
 
 
 def near_edge(evidence: Evidence) -> bool:
@@ -216,6 +239,9 @@ def assess(evidence: Evidence) -> Flag:
         Flag.WRONG_ERRORS: not (
             evidence.noise_ratio <= MAX_NOISE_RATIO and not evidence.snr > MAX_SNR
         ),
+        Flag.HELD_BY_LIMIT: evidence.held,
+        Flag.CONTRADICTED: evidence.contradicted,
+        Flag.UNLIKE_SPECTRA: evidence.unlike,
     }
     total = Flag(0)
     for flag, is_raised in raised.items():

@@ -75,6 +75,8 @@ class Refined:
     spurious : Tensor
         (B, P, P) covariance of the working coordinates that an error of the model with the
         standard deviation `mismatch` in each pixel, independent from pixel to pixel, would cause.
+    noise : Tensor
+        (B, P, P) part of `covariance` that differs from exposure to exposure: without the priors.
     """
 
     parameters: Tensor
@@ -84,6 +86,7 @@ class Refined:
     ivar: Tensor
     model: Tensor
     spurious: Tensor
+    noise: Tensor
 
 
 @dataclass(frozen=True)
@@ -164,7 +167,8 @@ def refine(
     state = _State(flux, ivar, at, at, model, slopes, torch.zeros(len(labels)))
     done = Refined(
         at.clone(), space.to_working(at), torch.zeros(*at.shape, at.shape[1]).double(),
-        flux.clone(), ivar.clone(), model.clone(), torch.zeros(*at.shape, at.shape[1]).double(),
+        flux.clone(), ivar.clone(), model.clone(),
+        *(torch.zeros(*at.shape, at.shape[1]).double() for _ in range(2)),
     )  # fmt: skip
     moving = torch.arange(len(labels))
     resolutions = torch.as_tensor(resolution).expand(len(labels))
@@ -196,6 +200,7 @@ def refine(
 class _Step:
     peak: Tensor
     covariance: Tensor
+    noise: Tensor
     change: Tensor
     slope: Tensor
 
@@ -269,6 +274,7 @@ def _store(done: Refined, rows: Tensor, state: _State, step: _Step) -> None:
     done.parameters[rows] = state.at
     done.peak[rows] = step.peak
     done.covariance[rows] = step.covariance
+    done.noise[rows] = step.noise
     done.flux[rows] = state.flux
     done.ivar[rows] = state.ivar
     done.model[rows] = state.model
@@ -307,7 +313,7 @@ def _stepped(
     if bool(new.any()):
         model[new] = spectra_at(emulator, sampler, at[new], resolution[new])
     moved_on = _State(flux, ivar, at, origin, model, slopes, state.misfit)
-    return moved_on, _Step(peak, covariance, change, slope)
+    return moved_on, _Step(peak, covariance, covariance @ inner @ covariance, change, slope)
 
 
 def _inside(

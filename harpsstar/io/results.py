@@ -81,11 +81,14 @@ def _label_columns() -> list[Column]:
 
 def _noise_columns() -> list[Column]:
     text = "1-sigma uncertainty of {} from noise alone"
-    return [
+    columns = [
         Column(f"{label.name}_err_noise", "real", label.unit, f"stat.error;{label.ucd}",
                text.format(label.name))
         for label in LABELS
     ]
+    matrix = Column("covariance_noise", "matrix", "", "stat.covariance",
+                    "The part of covariance that differs from exposure to exposure: noise alone")
+    return [*columns, matrix]
 
 
 #: Every column of a results table, in order.
@@ -114,6 +117,20 @@ COLUMNS: tuple[Column, ...] = (
 
 #: Names of the six correlations that stand for the covariance where a format has no arrays.
 CORRELATIONS: tuple[str, ...] = tuple(f"corr_{a}_{b}" for a, b in combinations(NAMES, 2))
+#: The same for ``covariance_noise``.
+NOISE_CORRELATIONS: tuple[str, ...] = tuple(
+    f"corr_noise_{a}_{b}" for a, b in combinations(NAMES, 2)
+)
+#: For each matrix: the end of the names of its errors, and the names of its correlations.
+_MATRICES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "covariance": ("_err", CORRELATIONS),
+    "covariance_noise": ("_err_noise", NOISE_CORRELATIONS),
+}
+#: Said of rows of an earlier version.
+WITHOUT_NOISE = (
+    "made by an earlier version, without covariance_noise: "
+    "harpsstar predict --refresh makes it again"
+)
 
 
 def _unknown_matrix() -> npt.NDArray[np.float64]:
@@ -125,7 +142,8 @@ class Row:
     """What is known about one input: plain numbers, NaN where unknown.
 
     Units are those of :data:`COLUMNS`: ``bjd`` in days, velocities in km/s, ``teff`` in K, ``logg``
-    and ``m_h`` in dex; ``covariance`` is (4, 4) in the order teff, logg, m_h, vsini.
+    and ``m_h`` in dex; ``covariance`` and ``covariance_noise`` are (4, 4) in the order teff, logg,
+    m_h, vsini.
     """
 
     file: str
@@ -155,6 +173,7 @@ class Row:
     logg_err_noise: float = math.nan
     m_h_err_noise: float = math.nan
     vsini_err_noise: float = math.nan
+    covariance_noise: npt.NDArray[np.float64] = field(default_factory=_unknown_matrix)
 
     @classmethod
     def failed(cls, file: str | Path, error: BaseException | str, **known: Any) -> Row:
@@ -211,7 +230,7 @@ def to_table(rows: Iterable[Row], meta: Mapping[str, Any] | None = None) -> QTab
     Returns
     -------
     QTable
-        The columns of :data:`COLUMNS`; ``covariance`` is (n, 4, 4) without a unit.
+        The columns of :data:`COLUMNS`; the two covariances are (n, 4, 4) without a unit.
     """
     rows = list(rows)
     return _table({c.name: [getattr(row, c.name) for row in rows] for c in COLUMNS}, meta or {})
@@ -226,7 +245,8 @@ def write_table(table: QTable, path: str | Path, *, overwrite: bool = True) -> P
         From :func:`to_table` or :func:`read_table`.
     path : str or Path
         Ends in .ecsv, .fits, .vot, .xml, .parquet or .csv. CSV has no room for arrays, units and
-        metadata: it holds :data:`CORRELATIONS` in place of ``covariance``, and no metadata.
+        metadata: it holds :data:`CORRELATIONS` and :data:`NOISE_CORRELATIONS` in place of the
+        covariances, and no metadata.
     overwrite : bool
         Whether an existing file may be replaced.
 
@@ -349,8 +369,9 @@ def read_table(path: str | Path) -> QTable:
     QTable
         As :func:`to_table` makes it: unknown numbers NaN, unknown text empty, nothing masked;
         further columns, as ``fit`` adds them, after the others; ``meta`` as it was given, empty
-        where another program has written the table again. From CSV, ``covariance`` is made of
-        errors and correlations.
+        where another program has written the table again. From CSV, the covariances are made of
+        errors and correlations. A table of an earlier version has no ``covariance_noise``: it is
+        NaN, and ``message`` says so.
 
     Raises
     ------
@@ -369,11 +390,30 @@ def read_table(path: str | Path) -> QTable:
     except Exception as error:
         raise ReadError(f"cannot be read ({error})", expected="a results table", path=path,
                         hint="write it again with harpsstar predict") from error
+    columns = _completed(columns)
     missing = [c.name for c in COLUMNS if c.name not in columns]
     if missing:
         raise ReadError(f"has no column {', '.join(missing)}", path=path,
                         expected="a results table of harpsstar")
     return _table(columns, meta)
+
+
+def _completed(columns: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Add what tables of earlier versions lack, and say so in the rows that have labels."""
+    if "covariance_noise" in columns or not {"message", "teff"} <= set(columns):
+        return columns
+    teff = _values(columns["teff"], "real")
+    messages = [
+        without_noise(str(message)) if known else message
+        for message, known in zip(columns["message"], np.isfinite(teff), strict=True)
+    ]
+    unknown = np.full((len(teff), 4, 4), np.nan)
+    return {**columns, "message": messages, "covariance_noise": unknown}
+
+
+def without_noise(message: str) -> str:
+    """Add to the message of a row with labels that it has no ``covariance_noise``."""
+    return "; ".join(part for part in (message, WITHOUT_NOISE) if part)
 
 
 def _table(columns: Mapping[str, Any], meta: Mapping[str, Any]) -> QTable:
@@ -387,7 +427,7 @@ def _table(columns: Mapping[str, Any], meta: Mapping[str, Any]) -> QTable:
         table[column.name] = values << u.Unit(column.unit) if column.unit else TableColumn(values)
         table[column.name].info.description = column.description
         table[column.name].info.meta = {"ucd": column.ucd}
-    add_extra(table, columns, {*(c.name for c in COLUMNS), *CORRELATIONS})
+    add_extra(table, columns, {*(c.name for c in COLUMNS), *CORRELATIONS, *NOISE_CORRELATIONS})
     return table
 
 
@@ -395,7 +435,8 @@ def to_pandas(table: QTable) -> DataFrame:
     """Return a results table as a pandas ``DataFrame``: one number or text in each cell.
 
     Units are left out (``table[name].unit`` has them), and as a cell has no room for a matrix,
-    the six correlations :data:`CORRELATIONS` take the place of ``covariance``.
+    :data:`CORRELATIONS` take the place of ``covariance``, and :data:`NOISE_CORRELATIONS` that of
+    ``covariance_noise``.
 
     Parameters
     ----------
@@ -419,7 +460,7 @@ def _flat(table: QTable) -> dict[str, Sequence[Any]]:
     columns: dict[str, Sequence[Any]] = {}
     for column in COLUMNS:
         if column.kind == "matrix":
-            columns |= correlations(table[column.name])
+            columns |= correlations(table[column.name], _MATRICES[column.name][1])
         else:
             columns[column.name] = np.asarray(table[column.name]).tolist()
     return columns | flat(table, {c.name for c in COLUMNS})
@@ -643,11 +684,15 @@ def _read_csv(path: Path) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
     columns: dict[str, Any] = dict.fromkeys(names, ())
     if lines:
         columns = dict(zip(names, zip(*lines, strict=True), strict=True))
-    columns["covariance"] = _covariance(columns)
+    for name, (suffix, correlated) in _MATRICES.items():
+        if set(correlated) <= set(columns):
+            columns[name] = _covariance(columns, suffix, correlated)
     return columns, {}
 
 
-def correlations(covariance: npt.ArrayLike) -> dict[str, list[float]]:
+def correlations(
+    covariance: npt.ArrayLike, names: Sequence[str] = CORRELATIONS
+) -> dict[str, list[float]]:
     """Return the six correlations of (n, 4, 4) covariances by name, NaN where unknown."""
     matrices = np.asarray(covariance, dtype=float).reshape(-1, 4, 4)
     sigma = np.sqrt(np.einsum("nii->ni", matrices))
@@ -655,13 +700,16 @@ def correlations(covariance: npt.ArrayLike) -> dict[str, list[float]]:
         matrices = matrices / (sigma[:, :, None] * sigma[:, None, :])
     pairs = combinations(range(4), 2)
     return {name: matrices[:, i, j].tolist()
-            for name, (i, j) in zip(CORRELATIONS, pairs, strict=True)}
+            for name, (i, j) in zip(names, pairs, strict=True)}
 
 
-def _covariance(columns: Mapping[str, Any]) -> npt.NDArray[np.float64]:
-    sigma = np.array([columns[f"{name}_err"] for name in NAMES], dtype=float).T.reshape(-1, 4)
+def _covariance(
+    columns: Mapping[str, Any], suffix: str, names: Sequence[str]
+) -> npt.NDArray[np.float64]:
+    errors = [columns[f"{name}{suffix}"] for name in NAMES]
+    sigma = np.array(errors, dtype=float).T.reshape(-1, 4)
     matrices = np.zeros((len(sigma), 4, 4)) + np.eye(4)
-    for name, (i, j) in zip(CORRELATIONS, combinations(range(4), 2), strict=True):
+    for name, (i, j) in zip(names, combinations(range(4), 2), strict=True):
         matrices[:, i, j] = matrices[:, j, i] = np.array(columns[name], dtype=float)
     return matrices * sigma[:, :, None] * sigma[:, None, :]
 

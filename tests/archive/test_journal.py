@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 
@@ -16,7 +18,7 @@ from hypothesis import strategies as st
 from harpsstar.archive.files import Found
 from harpsstar.archive.journal import BusyError, Journal, Record, StorageError
 from harpsstar.errors import ReadError
-from harpsstar.io.results import Row
+from harpsstar.io.results import WITHOUT_NOISE, Row
 
 STAMP = (1, 2, 3)
 
@@ -44,6 +46,25 @@ def test_rows_come_back_as_they_were(row, covariance):
         (back,) = journal.rows()
     for name, value in row.__dict__.items():
         np.testing.assert_equal(getattr(back, name), value)
+
+
+def test_rows_of_an_earlier_version_say_what_they_lack(tmp_path):
+    path = tmp_path / "j"
+    with Journal(path) as journal:
+        journal.set_inputs(map(found, "ab"))
+        journal.record([Record(found("a").key, Row(file="a", teff=5772.0)),
+                        Record(found("b").key, Row.failed("b", "is empty"))])
+    with sqlite3.connect(path) as database:
+        for name, text in database.execute("SELECT path, row FROM rows").fetchall():
+            row = json.loads(text)
+            del row["covariance_noise"]
+            database.execute("UPDATE rows SET row = ? WHERE path = ?", (json.dumps(row), name))
+    database.close()
+    with Journal(path) as journal:
+        good, bad = journal.rows()
+    assert np.isnan(good.covariance_noise).all()
+    assert good.message == WITHOUT_NOISE
+    assert bad.message == "is empty"
 
 
 def test_the_table_has_the_inputs_in_their_order(tmp_path):

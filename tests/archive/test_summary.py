@@ -10,16 +10,16 @@ import pytest
 from astropy.io.votable import validate
 from astropy.io.votable.ucd import check_ucd
 from astropy.table import QTable
-from hypothesis import given
-from hypothesis import strategies as st
 
-from harpsstar.archive.summary import combine, summarise, to_summary_table, write_summary
+from harpsstar.archive.summary import summarise, to_summary_table, write_summary
 from harpsstar.errors import OutputError
 from harpsstar.io.results import Row, to_table
 from harpsstar.labels import NAMES
 
 TRUTH = np.array([5772.0, 4.44, 0.0, 5.0])
+#: Of the physics: as that of real stars, not diagonal.
 MODEL = np.array([70.0, 0.1, 0.09, 1.5])
+PHYSICS = np.outer(MODEL, MODEL) * (0.4 * np.ones((4, 4)) + 0.6 * np.eye(4))
 
 
 def epochs(n, noise, *, target="HD 1", seed=0, **changes):
@@ -29,11 +29,12 @@ def epochs(n, noise, *, target="HD 1", seed=0, **changes):
     covariance = correlation * np.outer(noise, noise)
     rows = []
     for i, values in enumerate(rng.multivariate_normal(TRUTH, covariance, size=n)):
-        total = covariance + np.diag(MODEL**2)
+        total = covariance + PHYSICS
         labels = dict(zip(NAMES, values, strict=True))
         labels |= {f"{name}_err": math.sqrt(total[k, k]) for k, name in enumerate(NAMES)}
         labels |= {f"{name}_err_noise": noise[k] for k, name in enumerate(NAMES)}
         rows.append(Row(file=f"{target} {i}", target=target, bjd=2457000.0 + i, covariance=total,
+                        covariance_noise=covariance,
                         rv=12.0 + rng.normal(0, 0.01), rv_err=0.01, **(labels | changes)))
     return rows
 
@@ -46,6 +47,7 @@ def test_noise_averages_out_and_the_model_stays():
     (many,) = summarise(to_table(epochs(400, NOISE)))
     assert (one.epochs, many.epochs) == (1, 400)
     np.testing.assert_allclose(np.diag(one.covariance), NOISE**2 + MODEL**2)
+    np.testing.assert_allclose(many.covariance - many.covariance_noise, PHYSICS)
     np.testing.assert_allclose(np.diag(many.covariance), NOISE**2 / 400 + MODEL**2, rtol=0.01)
     assert np.all(np.abs(many.labels - TRUTH) < 5 * NOISE / 20)
     np.testing.assert_allclose(many.scatter, many.expected, rtol=0.15)
@@ -78,32 +80,28 @@ def test_what_is_left_out():
     rows = [*epochs(3, NOISE), *epochs(2, NOISE, status="flagged", seed=1),
             Row.failed("x", "no", target="HD 1"), Row(file="anonymous")]
     again = Row(**{**rows[0].__dict__, "file": "copy"})
-    (star,) = summarise(to_table([*rows, again]))
+    old = Row(**{**rows[0].__dict__, "file": "old", "covariance_noise": np.full((4, 4), np.nan)})
+    (star,) = summarise(to_table([*rows, again, old]))
     assert (star.epochs, star.flagged, star.failed, star.copies) == (3, 2, 1, 1)
+    assert star.without_noise == 1
     shifted = [Row(**{**row.__dict__, "bjd": row.bjd + 50}) for row in rows]
     (star,) = summarise(to_table(shifted), flagged=True)
     assert (star.epochs, star.flagged, star.copies) == (3, 0, 2)
+
+
+def test_two_stars_under_one_name_are_not_alike():
+    (one,) = summarise(to_table(epochs(4, NOISE)))
+    other = [Row(**{**row.__dict__, "teff": row.teff - 400.0, "bjd": row.bjd + 50})
+             for row in epochs(4, NOISE, seed=1)]
+    (both,) = summarise(to_table([*epochs(4, NOISE), *other]))
+    assert one.alike
+    assert not both.alike
 
 
 def test_a_star_without_labels_has_none():
     (star,) = summarise(to_table([Row.failed("x", "no", target="HD 1")]))
     assert (star.epochs, star.failed) == (0, 1)
     assert np.isnan(star.labels).all()
-
-
-@given(st.integers(1, 6), st.integers(0, 1000))
-def test_the_mean_of_equals_is_their_own_and_order_does_not_matter(n, seed):
-    rng = np.random.default_rng(seed)
-    values = rng.normal(size=(n, 4))
-    roots = rng.normal(size=(n, 4, 6))
-    covariances = roots @ roots.transpose(0, 2, 1)
-    mean, covariance, _ = combine(values, covariances)
-    turned, turned_covariance, _ = combine(values[::-1], covariances[::-1])
-    np.testing.assert_allclose(turned, mean, rtol=1e-6, atol=1e-8)
-    np.testing.assert_allclose(turned_covariance, covariance, rtol=1e-6)
-    equal, _, chi2_red = combine(np.repeat(values[:1], n, axis=0), covariances)
-    np.testing.assert_allclose(equal, values[0], rtol=1e-6, atol=1e-8)
-    assert math.isnan(chi2_red) if n == 1 else chi2_red < 1e-6
 
 
 def test_every_column_has_a_ucd_that_exists():

@@ -47,6 +47,20 @@ def test_stars(star, empty, tmp_path, as_json):
         assert "empty" in result.stdout
 
 
+@pytest.mark.parametrize("as_json", [False, True])
+def test_epochs(tmp_path, as_json):
+    options = ["-n", 2, "--epochs", 2, "--teff", "5000:6000", "--plot", tmp_path / "p.png"]
+    result = evaluate("epochs", *options, *["--json"] * as_json)
+    assert result.exit_code == ExitCode.OK
+    assert (tmp_path / "p.png").stat().st_size > 10_000
+    if as_json:
+        found = json.loads(result.stdout)
+        assert (found["n"], found["epochs"], list(found["labels"])) == (2, 2, list(NAMES))
+        assert len(found["probabilities"]) == len(found["pulls"]) == 2
+    else:
+        assert "reduced χ²" in result.stdout
+
+
 def test_the_card_is_a_page():
     result = evaluate("card")
     assert result.exit_code == ExitCode.OK
@@ -56,6 +70,7 @@ def test_the_card_is_a_page():
 
 def test_what_cannot_be_done_is_said():
     for arguments, word in (
+        (["epochs", "-n", 1], "at least 2 stars"), (["epochs", "--snr", "40"], "2 numbers"),
         (["accuracy", "-n", 1], "expected"), (["accuracy", "--teff", "5000"], "2 numbers"),
         (["accuracy", "--model", "none"], "no such model"),
         (["stars", "a.fits", "--references", "none.toml"], "none.toml"),

@@ -18,7 +18,7 @@ def run(*arguments):
 
 def test_good_and_bad_files_get_a_row_each(star, empty, tmp_path):
     output = tmp_path / "fits.ecsv"
-    result = run(star, empty, "-o", output, "--fix", "logg=4.44", "--tie", "alpha")
+    result = run(star, empty, "-o", output, "--fix", "logg=4.44", "--tie", "vmic")
     assert result.exit_code == ExitCode.SOME_FAILED
     table = read_table(output)
     assert list(table["status"]) == ["ok", "failed"]
@@ -35,6 +35,7 @@ def test_good_and_bad_files_get_a_row_each(star, empty, tmp_path):
         (["--fix", "teff=5000", "--prior", "teff=5000+-10"], "only one of the two"),
         (["--prior", "m_h=-9..0"], "m_h from -2.5 to 0.5"),
         (["-o", "table.xyz"], "unknown extension"),
+        (["--fix", "alpha=0.2"], "alpha cannot be fixed, tied or given a prior"),
     ],
 )
 def test_wrong_options_are_refused_before_any_file_is_opened(arguments, told):

@@ -56,6 +56,9 @@ def test_a_good_spectrum_has_no_flag():
     ("flag", "changes"),
     [
         (Flag.POOR_FIT, {"misfit": 0.05}),
+        (Flag.HELD_BY_LIMIT, {"held": True}),
+        (Flag.CONTRADICTED, {"contradicted": True}),
+        (Flag.UNLIKE_SPECTRA, {"unlike": True}),
         (Flag.GRID_EDGE, {"labels": labels(teff=3520.0)}),
         (Flag.GRID_EDGE, {"labels": labels(teff=9740.0)}),
         (Flag.GRID_EDGE, {"labels": labels(logg=4.99)}),

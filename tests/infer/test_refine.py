@@ -100,7 +100,9 @@ def gaussian(labels, sigma):
     errors = torch.cat([torch.tensor(sigma), 0.05 * torch.ones(space.N_PARAMETERS - 4)])
     covariance = torch.diag(errors.double().square())[None]
     empty = torch.zeros(1, 8, 4)
-    return Refined(parameters, peak, covariance, empty, empty, empty, covariance)
+    return Refined(
+        parameters, peak, covariance, empty, empty, empty, covariance, covariance
+    )  # fmt: skip
 
 
 def test_posterior_stays_inside_the_grid(emulator):

@@ -10,9 +10,9 @@ from harpsstar.infer.fit.engine import Fitter
 from harpsstar.infer.fit.options import Options
 from harpsstar.infer.fit.space import Space
 
-#: teff, logg, m_h, vsini, vmic, vmac, alpha, rv.
+#: The grid has no axis of alpha.
 TRUTH = {"teff": 5772.0, "logg": 4.44, "m_h": 0.05, "vsini": 4.0, "vmic": 1.2, "vmac": 3.2,
-         "alpha": 0.1, "rv": 12.0}  # fmt: skip
+         "rv": 12.0}  # fmt: skip
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -14,7 +14,7 @@ from astropy import units as u
 from astropy.io import fits
 from astropy.io.votable import parse, validate
 from astropy.io.votable.ucd import check_ucd
-from astropy.table import QTable
+from astropy.table import QTable, Table
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -24,6 +24,8 @@ from harpsstar.io.results import (
     COLUMNS,
     CORRELATIONS,
     EXTENSIONS,
+    NOISE_CORRELATIONS,
+    WITHOUT_NOISE,
     Row,
     provenance,
     read_table,
@@ -45,10 +47,13 @@ numbers = st.floats(-1e6, 1e6) | st.just(math.nan)
 @st.composite
 def rows(draw):
     factor = np.array(draw(st.lists(st.floats(-1, 1), min_size=16, max_size=16))).reshape(4, 4)
-    covariance = factor @ factor.T + np.diag([400.0, 0.01, 0.01, 0.1])
-    sigma = np.sqrt(np.diag(covariance))
+    noise = factor @ factor.T + np.diag([4.0, 1e-4, 1e-4, 1e-3])
+    covariance = noise + np.diag([400.0, 0.01, 0.01, 0.1])
+    sigma, noise_sigma = np.sqrt(np.diag(covariance)), np.sqrt(np.diag(noise))
     known = {c.name: draw(numbers) for c in COLUMNS if c.kind == "real"}
     known |= {f"{name}_err": sigma[i] for i, name in enumerate(results.NAMES)}
+    known |= {f"{name}_err_noise": noise_sigma[i] for i, name in enumerate(results.NAMES)}
+    known |= {"covariance_noise": noise}
     known |= {c.name: draw(texts) for c in COLUMNS if c.kind == "text"}
     return Row(**known | {"covariance": covariance, "flags": draw(st.integers(0, 2**62))})
 
@@ -201,12 +206,30 @@ class TestOtherPrograms:
         assert frame["target"][0] == "α Tau"
         assert np.reshape(frame["covariance"][0], (4, 4)).tolist() == np.eye(4).tolist()
 
-    def test_csv_has_one_line_a_row_and_six_correlations(self, tmp_path):
+    def test_csv_has_one_line_a_row_and_six_correlations_of_each_covariance(self, tmp_path):
         path = write_table(self.table, tmp_path / "t.csv")
         names, line = path.read_text(encoding="utf-8").splitlines()
-        assert set(CORRELATIONS) <= set(names.split(","))
-        assert "covariance" not in names.split(",")
+        assert {*CORRELATIONS, *NOISE_CORRELATIONS} <= set(names.split(","))
+        assert not {"covariance", "covariance_noise"} & set(names.split(","))
         assert len(line.split(",")) == len(names.split(","))
+
+
+class TestEarlierVersion:
+    """Tables without ``covariance_noise`` are read, and their rows say what they lack."""
+
+    @pytest.mark.parametrize("extension", [".ecsv", ".csv"])
+    def test_a_table_without_the_covariance_of_the_noise(self, tmp_path, extension):
+        path = tmp_path / f"t{extension}"
+        write_table(to_table([Row(file="a.fits", teff=5772.0, message="saturated"), failed_row()]),
+                    path)
+        old = Table.read(path)
+        old.remove_columns([name for name in old.colnames
+                            if name == "covariance_noise" or name.startswith("corr_noise")])
+        old.write(path, overwrite=True)
+        good, bad = read_table(path)
+        assert np.isnan(good["covariance_noise"]).all()
+        assert good["message"] == f"saturated; {WITHOUT_NOISE}"
+        assert WITHOUT_NOISE not in bad["message"]
 
 
 class TestReplacedWhole:

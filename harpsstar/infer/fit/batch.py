@@ -143,7 +143,7 @@ def fit_files(
     except KeyboardInterrupt:
         interrupted = True
     ordered = [results[index] for index in sorted(results)]
-    table = fit_table(ordered, provenance(command, fitter.card))
+    table = fit_table(ordered, fitter.nuisances, provenance(command, fitter.card))
     output = job.output
     if output is not None and interrupted:
         output = output.with_name(f"{output.stem}.partial{output.suffix}") if ordered else None

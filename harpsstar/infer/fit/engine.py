@@ -6,20 +6,23 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from specutils import Spectrum, SpectrumCollection
 from torch import Tensor
 
 from harpsstar.errors import ConfigError
 from harpsstar.infer.fit.data import DEGREE, DEGREE_ESTIMATED, Data, make_data
-from harpsstar.infer.fit.laplace import Laplace, check
+from harpsstar.infer.fit.known import Weighed, contradictions, star_of, weigh, with_prior
+from harpsstar.infer.fit.laplace import Draws, Laplace, check
 from harpsstar.infer.fit.likelihood import Likelihood, Posterior
 from harpsstar.infer.fit.noise import Noise, fit_noise
 from harpsstar.infer.fit.optimise import Optimum, maximise
 from harpsstar.infer.fit.options import Options, Prior, parse
-from harpsstar.infer.fit.result import FitResult, Solution
+from harpsstar.infer.fit.result import FitResult, Solution, label_moments
 from harpsstar.infer.fit.sampler import load_arviz, load_emcee, sample
-from harpsstar.infer.fit.space import Space
+from harpsstar.infer.fit.space import Space, nuisances_of, without_axis
 from harpsstar.infer.predict import Measurement, Predictor, predictor
 from harpsstar.infer.prepare import Source, observation_of, one_by_one
 from harpsstar.infer.quality import MAX_MISFIT
@@ -58,7 +61,8 @@ def fit(
     fixed : mapping, optional
         Values of parameters that are not fitted, as ``{"logg": 4.44}``.
     priors : mapping, optional
-        As ``{"teff": "5772±50"}`` or ``{"teff": "5000..6000"}``.
+        As ``{"teff": "5772±50"}`` or ``{"teff": "5000..6000"}``. A Gaussian one of a label is
+        weighed against the whole error of the spectrum, see :mod:`harpsstar.infer.fit.known`.
     tied : iterable of str, optional
         Parameters that follow their empirical relation exactly: vmic, vmac, alpha.
     sampler : str
@@ -125,12 +129,18 @@ class Fitter:
         self._blaze_dir = blaze_dir
         self._predictor: Predictor = predictor(model or "default")
         self.emulator: Emulator = self._predictor.emulator
+        _check_axes(options, self.emulator)
         _check_fixed(options, self.emulator)
 
     @property
     def card(self) -> Mapping[str, object]:
         """The card of the model that gives the start."""
         return self._predictor.model.identity
+
+    @property
+    def nuisances(self) -> tuple[str, ...]:
+        """Parameters besides the labels that the spectra of the grid depend on."""
+        return nuisances_of(self.emulator)
 
     @property
     def model_name(self) -> str:
@@ -157,6 +167,17 @@ class Fitter:
                          tuple(start.measurement for start in starts), self.model_name)  # fmt: skip
 
 
+def _check_axes(options: Options, emulator: Emulator) -> None:
+    """Refuse to fix, tie or give a prior to what no spectrum of the grid depends on."""
+    for name, value in without_axis(emulator).items():
+        if name in {*options.fixed, *options.priors, *options.tied}:
+            raise ConfigError(
+                f"{name} cannot be fixed, tied or given a prior: the grid has the single value "
+                f"{value:g}, and no spectrum of it depends on {name}",
+                expected=f"one of {', '.join((*NAMES, *nuisances_of(emulator), 'rv'))}",
+            )
+
+
 def _check_fixed(options: Options, emulator: Emulator) -> None:
     """Refuse a fixed teff and logg where there are no atmospheres."""
     if not {"teff", "logg"} <= set(options.fixed):
@@ -171,25 +192,61 @@ def _check_fixed(options: Options, emulator: Emulator) -> None:
 
 def solve(emulator: Emulator, starts: Sequence[Start], options: Options) -> Solution:
     """Fit one star, given where each of its spectra starts; see :func:`fit`."""
+    measured = [start.measurement for start in starts]
     data = [data_of(start.spectrum, start.measurement.rv) for start in starts]
-    space = Space(options, emulator, [each.rv0 for each in data])
-    posterior = Posterior(space, [Likelihood(emulator, each) for each in data])
-    best = max((start.measurement for start in starts), key=lambda found: found.snr)
-    guesses = [_guess(best.estimate.labels[0])]
-    posterior, optimum, noises = climb(posterior, data, space.start(guesses[0]))
-    if _doubtful(optimum, noises, options):
-        guesses += [dict(zip(NAMES, best.prepared.velocity.labels, strict=True))]
-        guesses += [_guess(best.estimate.labels[0] + torch.tensor(move)) for move in _STARTS]
-        posterior, optimum, noises = _best_of(posterior, optimum, noises, data, guesses[1:])
-    generator = torch.Generator().manual_seed(options.seed)
-    laplace = Laplace(space, optimum)
-    draws = laplace.draw(_N_DRAWS, generator)
+    value, sigma, physics = star_of(measured)
+    weighed = _weighed(emulator, data, measured, options, physics)
+    space = Space(options, emulator, [each.rv0 for each in data], weighed.priors)
+    posterior, optimum, noises, n_starts = _search(space, emulator, data, measured)
+    laplace, draws = _laplace(space, optimum)
     judged = check(posterior, laplace, draws, _N_CHECK, options.seed)
     chains = None
     if options.sampler == "emcee":
         chains = sample(posterior, optimum, draws, options.seed)
+    told = tuple(contradictions(options, value, sigma))
     return Solution(posterior, tuple(data), optimum, tuple(noises), draws, judged.efficiency,
-                    chains, len(guesses))  # fmt: skip
+                    chains, n_starts, physics, weighed, told)  # fmt: skip
+
+
+def _weighed(
+    emulator: Emulator,
+    data: Sequence[Data],
+    measured: Sequence[Measurement],
+    options: Options,
+    physics: npt.NDArray[np.float64],
+) -> Weighed:
+    """Fit without the Gaussian priors of labels, and weigh them against the whole error."""
+    names = with_prior(options)
+    if not names:
+        return Weighed()
+    others = {name: prior for name, prior in options.priors.items() if name not in names}
+    free = dataclasses.replace(options, priors=others)
+    space = Space(free, emulator, [each.rv0 for each in data])
+    _, optimum, _, _ = _search(space, emulator, data, measured)
+    _, draws = _laplace(space, optimum)
+    return weigh(options, *label_moments(space, draws), physics)
+
+
+def _search(
+    space: Space, emulator: Emulator, data: Sequence[Data], measured: Sequence[Measurement]
+) -> tuple[Posterior, Optimum, list[Noise], int]:
+    """Climb from where ``predict`` is, and from elsewhere where that leads nowhere."""
+    posterior = Posterior(space, [Likelihood(emulator, each) for each in data])
+    best = max(measured, key=lambda found: found.snr)
+    guesses = [_guess(best.estimate.labels[0])]
+    posterior, optimum, noises = climb(posterior, data, space.start(guesses[0]))
+    if _doubtful(optimum, noises, space.options):
+        guesses += [dict(zip(NAMES, best.prepared.velocity.labels, strict=True))]
+        guesses += [_guess(best.estimate.labels[0] + torch.tensor(move)) for move in _STARTS]
+        posterior, optimum, noises = _best_of(posterior, optimum, noises, data, guesses[1:])
+    return posterior, optimum, noises, len(guesses)
+
+
+def _laplace(space: Space, optimum: Optimum) -> tuple[Laplace, Draws]:
+    """Laplace's approximation about an optimum, and draws from it."""
+    generator = torch.Generator().manual_seed(space.options.seed)
+    laplace = Laplace(space, optimum)
+    return laplace, laplace.draw(_N_DRAWS, generator)
 
 
 def data_of(spectrum: Spectrum | SpectrumCollection, rv: float) -> Data:

@@ -209,6 +209,19 @@ def _prior_of_rest(space: Space, optimum: Optimum) -> Expansion:
     return Expansion(0.0, optimum.prior.gradient * rest, information)
 
 
+def prior_of_all(space: Space, optimum: Optimum) -> Expansion:
+    """Gaussian prior of all parameters in square coordinates, flat ones with their range's width.
+
+    The range of a square is that of the parameter times its value; at zero, a square has no prior.
+    """
+    natural = space.natural(optimum.square)
+    span = (space.high - space.low) * torch.where(space.squared, 2 * natural, 1.0)
+    flat = torch.where(span > 0, _FLAT / span.square().clamp_min(1e-30), 0.0)
+    return Expansion(
+        0.0, optimum.prior.gradient, optimum.prior.information + torch.diag(flat)
+    )  # fmt: skip
+
+
 def summary(draws: Draws) -> tuple[Tensor, Tensor]:
     """Median (P,) and covariance (P, P) of weighted draws; the latter about the mean."""
     mean = draws.weight @ draws.natural

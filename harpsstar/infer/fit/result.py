@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,18 +16,22 @@ from specutils import Spectrum, SpectrumCollection
 from torch import Tensor
 
 from harpsstar.infer import quality
+from harpsstar.infer.epochs import are_alike
 from harpsstar.infer.fit.data import Data
-from harpsstar.infer.fit.laplace import Draws, quantile, summary
+from harpsstar.infer.fit.known import Weighed, physics_left
+from harpsstar.infer.fit.laplace import Draws, prior_of_all, quantile, summary
 from harpsstar.infer.fit.likelihood import Posterior
 from harpsstar.infer.fit.noise import Noise
 from harpsstar.infer.fit.optimise import Optimum
-from harpsstar.infer.fit.options import PARAMETERS, STELLAR
+from harpsstar.infer.fit.options import PARAMETERS, Gaussian
 from harpsstar.infer.fit.sampler import Chains, load_arviz
-from harpsstar.infer.predict import MODEL_ERROR, Measurement
+from harpsstar.infer.fit.space import Space
+from harpsstar.infer.predict import Measurement
 from harpsstar.infer.prepare import observation_of
+from harpsstar.infer.uncertainty import Uncertainty, noise_in
 from harpsstar.io import Observation
 from harpsstar.io.results import Row, provenance, to_table
-from harpsstar.labels import LABELS, NAMES, Label
+from harpsstar.labels import NAMES
 from harpsstar.spectra.frame import C_KM_S, canonical_wavelengths
 from harpsstar.spectra.noise import MAD_TO_SIGMA
 
@@ -39,7 +43,8 @@ FloatArray = npt.NDArray[np.float64]
 
 #: Share of the true posterior that Laplace's approximation must hold to be trusted.
 ADEQUATE = 0.5
-_NUISANCES: tuple[Label, ...] = tuple(label for label in STELLAR if label not in LABELS)
+#: Width of a posterior in units of its prior's above which a nuisance is not measured.
+PRIOR_ALONE = 0.95
 #: Descriptions of the columns that are no parameters; none of them has a unit.
 _EXTRA_TEXT = {
     "jitter": "Relative excess of the noise's variance that the fit found",
@@ -62,7 +67,9 @@ class Solution:
     """What the engine found of one star: see the attributes' own classes.
 
     ``efficiency`` is the effective share of draws from Laplace's approximation under the true
-    posterior; ``n_starts`` counts the starting points.
+    posterior; ``n_starts`` counts the starting points; ``physics`` (4, 4) is the covariance of the
+    labels from the error of the physics, before any prior; ``contradictions`` says which fixed
+    values and priors the spectrum contradicts.
     """
 
     posterior: Posterior
@@ -73,6 +80,9 @@ class Solution:
     efficiency: float
     chains: Chains | None
     n_starts: int
+    physics: FloatArray
+    weighed: Weighed
+    contradictions: tuple[str, ...]
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -102,6 +112,34 @@ class Solution:
         if space.n_spectra == 1:
             return {"rv": rv[:, 0]}
         return {f"rv_{i + 1}": rv[:, i] for i in range(space.n_spectra)}
+
+    @cached_property
+    def moments(self) -> tuple[FloatArray, FloatArray]:
+        """Median (4,) and covariance (4, 4) of the labels: noise and nuisances, no physics."""
+        return label_moments(self.posterior.space, self.draws)
+
+    @cached_property
+    def uncertainty(self) -> Uncertainty:
+        """Errors of the labels: noise, and everything."""
+        _, posterior = self.moments
+        options = self.posterior.space.options
+        physics = physics_left(self.physics, posterior, self.weighed, options)
+        return Uncertainty.made_of(self._noise(posterior), posterior, physics)
+
+    def _noise(self, posterior: FloatArray) -> FloatArray:
+        """Part of the covariance of the labels (4, 4) that differs from exposure to exposure."""
+        information = self.optimum.likelihood.information
+        prior = prior_of_all(self.posterior.space, self.optimum).information
+        gaussian = torch.linalg.inv(information + prior)
+        noise = gaussian @ information @ gaussian
+        free = [name for name in NAMES if name in self.names]
+        here = [self.names.index(name) for name in free]
+        there = np.ix_([NAMES.index(name) for name in free], [NAMES.index(name) for name in free])
+        found = np.zeros_like(posterior)
+        found[there] = noise_in(
+            torch.from_numpy(posterior[there]), gaussian[here][:, here], noise[here][:, here]
+        ).numpy()
+        return found
 
     @property
     def converged(self) -> bool:
@@ -164,7 +202,7 @@ class FitResult:
     @property
     def table(self) -> QTable:
         """The columns of ``harpsstar.predict`` and those of a fit: docs/reference/fit.md."""
-        return fit_table(list(zip(self.rows, self.extras, strict=True)),
+        return fit_table(list(zip(self.rows, self.extras, strict=True)), self._nuisances,
                          self.meta or provenance("harpsstar.fit"))  # fmt: skip
 
     def __getitem__(self, name: str) -> tuple[float, float]:
@@ -224,35 +262,19 @@ class FitResult:
     def _seen(self, index: int) -> Observation:
         return observation_of(self.spectra[index])
 
-    def _moments(self) -> tuple[FloatArray, FloatArray]:
-        """Median (4,) and covariance (4, 4) of the labels, from noise alone."""
-        columns = torch.stack([self.solution.everything[name] for name in NAMES], 1)
-        median, covariance = summary(Draws(columns, self.solution.draws.weight))
-        # What is fixed has no error, not even that of rounding.
-        free = self._free_labels()
-        return median.numpy(), covariance.numpy() * free * free[:, None]
-
-    def _free_labels(self) -> npt.NDArray[np.bool_]:
-        fixed = self.solution.posterior.space.options.fixed
-        return np.array([name not in fixed for name in NAMES])
-
     def _row(self, index: int) -> Row:
         seen, start = self._seen(index), self.starts[index]
-        median, noise = self._moments()
-        total = noise + np.diag(np.where(self._free_labels(), MODEL_ERROR, 0.0) ** 2)
-        values: dict[str, float] = {}
-        for i, name in enumerate(NAMES):
-            values[name] = float(median[i])
-            values[f"{name}_err"] = math.sqrt(total[i, i])
-            values[f"{name}_err_noise"] = math.sqrt(noise[i, i])
+        median, posterior = self.solution.moments
+        values: dict[str, Any] = dict(zip(NAMES, median.tolist(), strict=True))
+        values |= self.solution.uncertainty.columns()
         suffix = "" if len(self.spectra) == 1 else f"_{index + 1}"
         rv, rv_err, unknown = seen.barycentric(*self[f"rv{suffix}"])
-        flags = self._flags(index, median, np.sqrt(np.diag(noise)))
+        flags = self._flags(index, median, np.sqrt(np.diag(posterior)))
         serious = bool(flags & quality.SERIOUS) or not self.solution.converged
         return Row(
             file=self.files[index] or seen.file, target=seen.target, instrument=seen.instrument,
             product=seen.product, bjd=seen.bjd, snr=float(start.snr), rv=rv, rv_err=rv_err,
-            covariance=total, chi2_red=float(self._chi2(index)[0]), flags=int(flags),
+            chi2_red=float(self._chi2(index)[0]), flags=int(flags),
             flag_text=quality.text(flags), status="flagged" if serious else "ok",
             message="; ".join((*self._remarks(), *unknown, *seen.notes)),
             model=f"fit from {self.model}",
@@ -267,6 +289,10 @@ class FitResult:
             remarks.append("the sampler has not converged")
         if solution.optimum.at_edge:
             remarks.append(f"held by a limit: {', '.join(solution.optimum.at_edge)}")
+        remarks += solution.contradictions
+        unmeasured = [name for name in self._nuisances if self._is_prior(name)]
+        if unmeasured:
+            remarks.append(f"the spectrum says nothing of {', '.join(unmeasured)}")
         if solution.chains is None and solution.efficiency < ADEQUATE:
             found = f"efficiency {solution.efficiency:.2f}"
             remarks.append(f"the posterior is not Gaussian ({found}): use a sampler")
@@ -282,8 +308,31 @@ class FitResult:
         evidence = replace(
             start.evidence, labels=labels, sigma=sigma, misfit=self._misfit(index),
             lowest_logg=float(grid.lowest_logg(teff)[0]), order_share=shares,
+            held=bool(self.solution.optimum.at_edge), unlike=not self._alike,
+            contradicted=bool(self.solution.contradictions),
         )  # fmt: skip
         return quality.assess(evidence)
+
+    @cached_property
+    def _alike(self) -> bool:
+        """Whether the spectra can be of one star, by what ``predict`` says of each."""
+        values = [start.estimate.labels[0].double().numpy() for start in self.starts]
+        noise = [Uncertainty.of(start.estimate).noise for start in self.starts]
+        return are_alike(np.stack(values), np.stack(noise))
+
+    @property
+    def _nuisances(self) -> tuple[str, ...]:
+        """Nuisances that the spectra of the grid depend on."""
+        return self.solution.posterior.space.nuisances
+
+    def _is_prior(self, name: str) -> bool:
+        """Whether the posterior of a free nuisance is no narrower than its prior."""
+        space = self.solution.posterior.space
+        width = space.width(name) if name in space.stellar else None
+        # A narrow prior that was given is what the user wants to see.
+        if width is None or isinstance(space.options.priors.get(name), Gaussian):
+            return False
+        return self[name][1] > PRIOR_ALONE * width
 
     def _order_of(self, index: int) -> npt.NDArray[np.int_]:
         """Canonical order (O,) nearest to each row."""
@@ -324,8 +373,9 @@ class FitResult:
     def _extra(self, index: int) -> dict[str, Any]:
         solution, noise = self.solution, self.solution.noises[index]
         values: dict[str, Any] = {}
-        for label in _NUISANCES:
-            values[label.name], values[f"{label.name}_err"] = self[label.name]
+        for name in self._nuisances:
+            found = (math.nan, math.nan) if self._is_prior(name) else self[name]
+            values[name], values[f"{name}_err"] = found
         chains = solution.chains
         return values | {
             "jitter": noise.jitter,
@@ -343,9 +393,19 @@ class FitResult:
         }
 
 
-def _blank() -> dict[str, Any]:
+def label_moments(space: Space, draws: Draws) -> tuple[FloatArray, FloatArray]:
+    """Median (4,) and covariance (4, 4) of the labels; what is fixed has no error."""
+    known = space.columns(draws.natural)
+    columns = torch.stack([known[name] for name in NAMES], 1)
+    median, covariance = summary(Draws(columns, draws.weight))
+    # Not even that of rounding.
+    free = np.array([name in space.names for name in NAMES])
+    return median.numpy(), covariance.numpy() * free * free[:, None]
+
+
+def _blank(nuisances: Sequence[str]) -> dict[str, Any]:
     """Extra columns of an input that failed."""
-    numbers = {name: math.nan for label in _NUISANCES for name in (label.name, f"{label.name}_err")}
+    numbers = {name: math.nan for label in nuisances for name in (label, f"{label}_err")}
     return numbers | {
         "jitter": math.nan, "misfit": math.nan, "n_outliers": 0,
         "chi2_red_orders": np.full(len(canonical_wavelengths()), np.nan), "converged": False,
@@ -355,14 +415,27 @@ def _blank() -> dict[str, Any]:
 
 
 def fit_table(
-    results: list[tuple[Row, dict[str, Any] | None]], meta: Mapping[str, Any] | None = None
+    results: list[tuple[Row, dict[str, Any] | None]],
+    nuisances: Sequence[str],
+    meta: Mapping[str, Any] | None = None,
 ) -> QTable:
-    """Return rows and what a fit adds to them as one table; None for an input that failed."""
+    """Return rows and what a fit adds to them as one table.
+
+    Parameters
+    ----------
+    results : list of (Row, dict or None)
+        None for an input that failed.
+    nuisances : sequence of str
+        Those that have a column.
+    meta : mapping, optional
+        Of the table.
+    """
     from astropy import units as u
 
     table = to_table([row for row, _ in results], meta)
-    extras = [extra or _blank() for _, extra in results]
-    for name in _blank():
+    blank = _blank(nuisances)
+    extras = [extra or blank for _, extra in results]
+    for name in blank:
         values = np.array([extra[name] for extra in extras])
         label = PARAMETERS.get(name.removesuffix("_err"))
         unit = label.unit if label else ""

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from harpsstar.infer.fit.options import PARAMETERS, STELLAR, Gaussian, Options, Uniform
+from harpsstar.infer.fit.options import PARAMETERS, STELLAR, Gaussian, Options, Prior, Uniform
 from harpsstar.labels import LABELS, RV
 from harpsstar.synth.emulator import Emulator
+from harpsstar.synth.nodes import AXES
 from harpsstar.synth.relations import (
     ALPHA_SCATTER,
     VMAC_SCATTER,
@@ -41,6 +42,21 @@ def relation(name: str, teff: Tensor, logg: Tensor, m_h: Tensor) -> Tensor:
     return vmic_relation(teff, logg, m_h) if name == "vmic" else vmac_relation(teff, logg)
 
 
+def without_axis(emulator: Emulator) -> dict[str, float]:
+    """Parameters on which no spectrum of this grid depends, and the only value that it has."""
+    return {
+        label.name: float(axis[0])
+        for label, axis in zip(AXES, emulator.grid.axes, strict=True)
+        if len(axis) == 1
+    }
+
+
+def nuisances_of(emulator: Emulator) -> tuple[str, ...]:
+    """Parameters of a star, besides its labels, that the spectra of this grid depend on."""
+    single = without_axis(emulator)
+    return tuple(x.name for x in STELLAR if x not in LABELS and x.name not in single)
+
+
 @dataclass(frozen=True)
 class Star:
     """Arguments of the emulator for B points: labels (B, 4) and the nuisances, each (B,)."""
@@ -59,20 +75,34 @@ class Space:
         Whose grid limits them.
     rv0 : sequence of float
         Velocity about which each spectrum's rv is counted, km/s.
+    effective : mapping, optional
+        Gaussian priors that take the place of those in the options, see :mod:`.known`.
 
     Attributes
     ----------
     names : tuple of str
         Of the free parameters, in order: the star's own, then an rv for each spectrum (``rv``, or
-        ``rv_1``, ``rv_2`` ... where there are several), relative to ``rv0``.
+        ``rv_1``, ``rv_2`` ... where there are several), relative to ``rv0``. A parameter of which
+        the grid has a single value is none of them.
+    nuisances : tuple of str
+        Parameters besides the labels that the spectra depend on, free or not.
     """
 
-    def __init__(self, options: Options, emulator: Emulator, rv0: Sequence[float]) -> None:
+    def __init__(
+        self,
+        options: Options,
+        emulator: Emulator,
+        rv0: Sequence[float],
+        effective: Mapping[str, Prior] | None = None,
+    ) -> None:
         self.options = options
+        self.priors: dict[str, Prior] = {**options.priors, **(effective or {})}
+        self._single = without_axis(emulator)
+        self.nuisances = nuisances_of(emulator)
         self.rv0 = torch.tensor(list(rv0), dtype=torch.float64)
         self.n_spectra = len(rv0)
         velocities = ["rv"] if self.n_spectra == 1 else [f"rv_{i + 1}" for i in range(len(rv0))]
-        self.stellar = options.free
+        self.stellar = tuple(name for name in options.free if name not in self._single)
         self.names = self.stellar + tuple(velocities if options.free_rv else ())
         self._grid = emulator.grid
         self.squared = torch.tensor([name in SQUARED for name in self.names], dtype=torch.bool)
@@ -86,12 +116,12 @@ class Space:
         """Natural range (P,) of each parameter; of rv, relative to its rv0."""
         limits = []
         for name in self.stellar:
-            prior = self.options.priors.get(name)
+            prior = self.priors.get(name)
             label = PARAMETERS[name]
             limits.append((prior.low, prior.high) if isinstance(prior, Uniform)
                           else (label.low, label.high))  # fmt: skip
         if self.options.free_rv:
-            prior = self.options.priors.get("rv")
+            prior = self.priors.get("rv")
             low, high = (prior.low, prior.high) if isinstance(prior, Uniform) else (RV.low, RV.high)
             limits += [(low - float(v), high - float(v)) for v in self.rv0]
         low_high = torch.tensor(limits, dtype=torch.float64)
@@ -115,6 +145,8 @@ class Space:
                 known[name] = free[name]
             elif name in self.options.fixed:
                 known[name] = torch.full_like(natural[:, 0], self.options.fixed[name])
+            elif name in self._single:
+                known[name] = torch.full_like(natural[:, 0], self._single[name])
             else:
                 known[name] = relation(name, known["teff"], known["logg"], known["m_h"])
         return known
@@ -139,7 +171,7 @@ class Space:
                            for n in ("teff", "logg", "m_h"))  # fmt: skip
         values = []
         for name in self.stellar:
-            prior = self.options.priors.get(name)
+            prior = self.priors.get(name)
             if name in guess:
                 values.append(guess[name])
             elif isinstance(prior, Gaussian):
@@ -189,7 +221,7 @@ class Space:
             centre, sigma = self._gaussian(name, known)
             if sigma is not None:
                 found.append((known[name] - centre) / sigma)
-        prior = self.options.priors.get("rv")
+        prior = self.priors.get("rv")
         if self.options.free_rv and isinstance(prior, Gaussian):
             found += list(((self.rv(natural) + self.rv0 - prior.mean) / prior.sigma).T)
         return torch.stack(found, 1) if found else natural.new_zeros(len(natural), 0)
@@ -198,12 +230,19 @@ class Space:
         self, name: str, known: Mapping[str, Tensor]
     ) -> tuple[Tensor | float, float | None]:
         """Centre and width of the Gaussian prior of a parameter; no width where it is flat."""
-        prior = self.options.priors.get(name)
+        prior = self.priors.get(name)
         if isinstance(prior, Gaussian):
             return prior.mean, prior.sigma
         if prior is None and name in _SCATTER:
             return relation(name, known["teff"], known["logg"], known["m_h"]), _SCATTER[name]
         return 0.0, None
+
+    def width(self, name: str) -> float | None:
+        """Standard deviation of the Gaussian prior of a free parameter; None where it is flat."""
+        prior = self.priors.get(name)
+        if isinstance(prior, Gaussian):
+            return prior.sigma
+        return _SCATTER.get(name) if prior is None else None
 
     def log_prior(self, natural: Tensor) -> Tensor:
         """Logarithm of the prior density of natural values (B, P), -inf outside; (B,)."""
