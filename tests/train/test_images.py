@@ -103,7 +103,7 @@ def test_the_file_keeps_what_was_calibrated(trained, emulators):
 
 
 def test_no_file_of_a_training_needs_pickle(trained):
-    """By what is in them; TensorBoard, where it is installed, keeps files of its own beside them."""
+    """By what is in them; TensorBoard, where it is installed, has a folder of its own."""
     _, work, _ = trained
     files = [item for item in work.rglob("*") if item.is_file()]
     for path in [item for item in files if "tensorboard" not in item.parts]:
