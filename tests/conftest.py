@@ -10,6 +10,8 @@ from hypothesis import HealthCheck, settings
 
 # Several threads that wait for each other on a busy machine take a hundred times as long as one.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Who wants several all the same gets those that sleep while they wait.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # Help texts and messages are wrapped at the width of a terminal: that of the person who runs the
 # tests must not matter, nor what else is set for colours, languages and harpsstar itself.
 os.environ |= {"COLUMNS": "80", "LINES": "25", "PYTHONUTF8": "1"}
