@@ -119,6 +119,7 @@ def killer(mutant: Mutant, tree: Path) -> str:
 
 
 def main() -> None:
+    """Judge the chosen mutants one after the other."""
     words = [word.casefold() for word in sys.argv[1:]]
     chosen = [m for m in MUTANTS if not words or any(w in m.name.casefold() for w in words)]
     bad = []
