@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 import sys
@@ -21,15 +20,10 @@ def python(code):
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
-def test_importing_takes_nothing_heavy_and_less_than_a_second():
-    # The time is that of the import alone: the start of an interpreter is not ours.
-    loaded, seconds = json.loads(python(
-        "import sys, time, json; start = time.perf_counter(); import harpsstar;"
-        f"print(json.dumps([[m for m in {HEAVY!r} if m in sys.modules],"
-        " time.perf_counter() - start]))"
-    ))
-    assert loaded == []
-    assert seconds < 1.0
+def test_importing_takes_nothing_heavy():
+    """How long it takes is a matter of the machine: benchmarks/importing.py measures it."""
+    loaded = python(f"import sys, harpsstar; print([m for m in {HEAVY!r} if m in sys.modules])")
+    assert loaded.strip() == "[]"
 
 
 @pytest.mark.parametrize(("module", "left_out"), [

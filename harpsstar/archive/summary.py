@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from harpsstar.constants import MAD_TO_SIGMA
 from harpsstar.errors import OutputError
 from harpsstar.infer.epochs import are_alike, mean_velocity, weighted_mean
 from harpsstar.io.observation import star_names
@@ -31,7 +32,7 @@ _log = logging.getLogger(__name__)
 OUTLIER = 5.0
 #: Fewer epochs cannot say which of them is the outlier.
 _LEAST_EPOCHS = 3
-_MAD = 1.4826
+
 #: Of a Julian date: a tenth of a second tells two exposures apart.
 _DIGITS = 6
 _FORMATS = {".ecsv": "ascii.ecsv", ".fits": "fits", ".vot": "votable"}
@@ -182,7 +183,7 @@ def _outlying(values: FloatArray, sigma: FloatArray) -> npt.NDArray[np.bool_]:
     if len(values) < _LEAST_EPOCHS:
         return np.zeros(len(values), dtype=bool)
     distance = np.abs(values - np.median(values, axis=0))
-    scatter = _MAD * np.median(distance, axis=0)
+    scatter = MAD_TO_SIGMA * np.median(distance, axis=0)
     return np.any(distance > OUTLIER * np.maximum(sigma, scatter), axis=1)
 
 

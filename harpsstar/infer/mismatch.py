@@ -18,6 +18,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
+from harpsstar import constants
 from harpsstar._tensors import write_tensors
 from harpsstar.io.products import read_arrays
 from harpsstar.spectra import continuum
@@ -33,11 +34,9 @@ from harpsstar.spectra.velocity import measure_velocity
 from harpsstar.synth.emulator import Emulator
 
 FILE = "mismatch.safetensors"
-#: The Sun: IAU nominal teff and logg (Prsa et al. 2016), zero by definition, and 1.8 km/s
-#: (Pavlenko et al. 2012); vmic as the calibration of the line list found it, vmac 3.21 km/s (Doyle
-#: et al. 2014).
-SUN_LABELS = (5772.0, 4.438, 0.0, 1.8)
-SUN_VMIC, SUN_VMAC = 0.77, 3.21
+#: The Sun, as :mod:`harpsstar.constants` has it; vmic as the calibration of the line list found it.
+SUN_LABELS = (constants.SUN_TEFF, constants.SUN_LOGG, constants.SUN_M_H, constants.SUN_VSINI)
+SUN_VMIC, SUN_VMAC = 0.77, constants.SUN_VMAC
 #: Pixels over which the residual is smoothed: a line is known by its core and wings together.
 _SMOOTHING = 2.0
 #: Relative to the median: no pixel is trusted more than this.

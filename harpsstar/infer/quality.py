@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from harpsstar.constants import C_KM_S
 from harpsstar.labels import LABELS
 from harpsstar.spectra.noise import ivar_from_flux
 
@@ -220,7 +221,7 @@ def noise_ratio(residual: npt.NDArray[Any], ivar: npt.NDArray[Any]) -> float:
 def assess(evidence: Evidence) -> Flag:
     """Raise the flags that the evidence asks for; what is nan is never good enough."""
     vsini, vsini_err = float(evidence.labels[3]), float(evidence.sigma[3])
-    unresolved = vsini < 299792.458 / evidence.resolution or vsini < 2 * vsini_err
+    unresolved = vsini < C_KM_S / evidence.resolution or vsini < 2 * vsini_err
     significance, share = evidence.companion
     second = significance >= MIN_COMPANION_SIGNIFICANCE and share >= MIN_COMPANION_SHARE
     raised = {

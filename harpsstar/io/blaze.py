@@ -12,6 +12,7 @@ import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.polynomial import legendre
 
+from harpsstar.constants import MAD_TO_SIGMA
 from harpsstar.errors import ReadError
 from harpsstar.io.files import open_fits
 
@@ -219,7 +220,7 @@ def _upper_fits(x: Array, rows: Array) -> Array:
         residual = y - coefficients @ basis.T
         size = np.where(keep, np.abs(residual), np.nan)
         scatter = np.zeros((len(rows), 1))
-        scatter[left] = 1.4826 * np.nanmedian(size[left], axis=1, keepdims=True)
+        scatter[left] = MAD_TO_SIGMA * np.nanmedian(size[left], axis=1, keepdims=True)
         keep = known & (residual > -2.0 * scatter - 1e-6)
         # an order with too little left keeps the fit that it has
         left = left[keep[left].sum(axis=1) > _DEGREE + 1]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from harpsstar.constants import EINSTEIN_SHIFT
 from harpsstar.errors import ReadError
 from harpsstar.io.observation import Observation
 from harpsstar.spectra.frame import C_KM_S, Pixels, pixels_of
@@ -78,7 +79,7 @@ def barycentric_factor(berv: float) -> float:
     berv : float
         Barycentric Earth radial velocity [km/s].
     """
-    return (1.0 + 1.55e-8) * (1.0 + berv / C_KM_S)
+    return (1.0 + EINSTEIN_SHIFT) * (1.0 + berv / C_KM_S)
 
 
 def measured_snr(wave: Array, flux: Array, sigma: Array, mask: Mask) -> float:

@@ -10,6 +10,7 @@ from astropy import units as u
 from astropy.io import fits
 from scipy.ndimage import binary_dilation, percentile_filter
 
+from harpsstar.constants import MAD_TO_SIGMA
 from harpsstar.errors import ReadError
 from harpsstar.instruments import Instrument, from_header
 from harpsstar.io.build import Array, Mask, Reading, measured_snr, reading
@@ -164,7 +165,7 @@ def scatter_noise(flux: Array, mask: Mask, block: int = 512) -> Array:
         values = values[np.isfinite(values)]
         if values.size < 20:
             continue
-        noise = 2.4 * 1.4826 * np.median(np.abs(values)) / np.sqrt(70.0)
+        noise = 2.4 * MAD_TO_SIGMA * np.median(np.abs(values)) / np.sqrt(70.0)
         level = np.nanmedian(y[part])
         # Between pure read noise (constant) and pure photon noise; never below a tenth.
         share = np.clip(y[part] / level, 0.1, None) if level > 0 else 1.0

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from harpsstar.constants import C_KM_S
 from harpsstar.errors import ConfigError, CoverageError, ReadError
 from harpsstar.instruments import get_instrument
 from harpsstar.spectra.gaps import split_at_gaps, spoilt_edges
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 
 FloatArray = npt.NDArray[np.float64]
 
-#: Speed of light, km/s.
-C_KM_S = 299_792.458
 #: Rows of a HARPS-N product that make the canonical frame.
 ROWS: tuple[int, ...] = (36, 37, 38, 39, 40, 41, 42, 43)
 #: Pixels of a row.

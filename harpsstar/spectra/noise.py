@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-#: Standard deviation of a Gaussian in units of its median absolute deviation.
-MAD_TO_SIGMA = 1.4826
+from harpsstar.constants import MAD_TO_SIGMA
+
 #: How far the disturbance of a cosmic-ray hit reaches after resampling, pixels.
 _REACH = 2
 

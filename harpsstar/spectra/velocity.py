@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.fft import irfft, rfft
 
+from harpsstar.constants import MAD_TO_SIGMA
 from harpsstar.errors import CoverageError
 from harpsstar.labels import VMIC
 from harpsstar.spectra.continuum import rough_continuum
@@ -375,7 +376,7 @@ def _gauss_newton(
 def _clipped(residual: FloatArray, weight: FloatArray) -> FloatArray:
     score = np.abs(residual) * np.sqrt(weight)
     used = score[weight > 0]
-    scatter = max(1.0, 1.4826 * float(np.median(used))) if used.size else 1.0
+    scatter = max(1.0, MAD_TO_SIGMA * float(np.median(used))) if used.size else 1.0
     return np.where(score < _CLIP * scatter, weight, 0.0)
 
 

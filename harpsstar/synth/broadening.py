@@ -13,10 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from harpsstar.constants import C_KM_S
+
 from .nodes import lagrange_weights
 
 #: Speed of light, km/s.
-C_KMS = 299792.458
+C_KMS = C_KM_S
 #: Linear limb darkening of the rotation profile.
 LIMB_DARKENING = 0.6
 

@@ -23,6 +23,7 @@ import torch
 from scipy import sparse
 from scipy.sparse.linalg import splu
 
+from harpsstar import constants
 from harpsstar.errors import ReadError
 from harpsstar.io import read
 from harpsstar.spectra.frame import pixels_from
@@ -33,9 +34,10 @@ from harpsstar.synth.emulator import Sampler
 from harpsstar.synth.inputs import root
 from harpsstar.synth.linelist import DELTA_DTYPE, LineArray, shifted
 
-#: The Sun: IAU nominal teff and logg (Prsa et al. 2016), vsini (Pavlenko et al. 2012), vmic, and
-#: vmac of Doyle et al. (2014), Eq. 8. K, dex, dex, km/s.
-SUN = {"teff": 5772.0, "logg": 4.438, "m_h": 0.0, "vsini": 1.8, "vmic": 1.0, "vmac": 3.21}
+#: The Sun, as :mod:`harpsstar.constants` has it, and the vmic that the calibration starts from.
+#: K, dex, dex, km/s.
+SUN = {"teff": constants.SUN_TEFF, "logg": constants.SUN_LOGG, "m_h": constants.SUN_M_H,
+       "vsini": constants.SUN_VSINI, "vmic": 1.0, "vmac": constants.SUN_VMAC}  # fmt: skip
 
 #: What is solved for.
 KINDS = ("log_gf", "wavelength", "log_vdw")

@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from harpsstar.constants import C_KM_S
 from harpsstar.errors import ConfigError
 
 __all__ = ["AIRMASS", "WATER", "transmission"]
@@ -44,7 +45,6 @@ _FWHM = 2.0  # km/s: Doppler and pressure broadening of water in the lower atmos
 _SEED = 19781
 # The template reaches as far as the grid and is fine enough for R = 200,000.
 _LOW, _HIGH, _STEP = 5000.0, 5420.0, 0.004
-_C = 299792.458
 
 
 def transmission(
@@ -105,8 +105,8 @@ def _zenith(resolution: float) -> tuple[Array, Array]:
 
 def _add(depth: Array, grid: Array, centre: float, strength: float, resolution: float) -> None:
     """Add a line of this strength (its depth before the spectrograph's broadening)."""
-    own, seen = _FWHM, float(np.hypot(_FWHM, _C / resolution))
-    sigma = centre * seen / _C / 2.3548
+    own, seen = _FWHM, float(np.hypot(_FWHM, C_KM_S / resolution))
+    sigma = centre * seen / C_KM_S / 2.3548
     near = slice(*np.searchsorted(grid, (centre - 6 * sigma, centre + 6 * sigma)))
     # The equivalent width stays; the depth falls as the width grows.
     depth[near] += strength * own / seen * np.exp(-0.5 * ((grid[near] - centre) / sigma) ** 2)

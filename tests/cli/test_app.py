@@ -7,7 +7,6 @@ import inspect
 import re
 import subprocess
 import sys
-import time
 
 import pytest
 import typer.rich_utils
@@ -26,22 +25,18 @@ GROUPS = [group.name for group in app.registered_groups]
 
 def harpsstar_command(*arguments):
     command = [sys.executable, "-X", "importtime", "-m", "harpsstar.cli", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, capture_output=True, text=True)
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["predict", "--help"], ["--version"]])
-def test_help_answers_within_a_second_and_without_torch(arguments):
-    # The best of three: this machine may be busy with something else.
-    seconds = []
-    for _ in range(3):
-        start = time.perf_counter()
-        result = harpsstar_command(*arguments)
-        seconds.append(time.perf_counter() - start)
+def test_help_imports_nothing_that_takes_long(arguments):
+    """How long it takes is a matter of the machine: benchmarks/importing.py measures it."""
+    result = harpsstar_command(*arguments)
     assert result.returncode == 0
     imported = {line.split("|")[-1].strip() for line in result.stderr.splitlines()}
     assert "harpsstar.cli" in imported
-    assert not imported & {"torch", "astropy", "specutils", "scipy", "numpy"}
-    assert min(seconds) < 1.0
+    assert not imported & {"torch", "astropy", "specutils", "scipy", "numpy", "pandas",
+                           "matplotlib", "distributed", "pyarrow"}  # fmt: skip
 
 
 @pytest.mark.parametrize("arguments", [[], *([name] for name in [*COMMANDS, *GROUPS])])

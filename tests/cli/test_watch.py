@@ -39,7 +39,7 @@ def until(process, kind):
 
 def stop(process, number):
     process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=600)
     assert process.returncode == ExitCode.OK, errors
     assert "Traceback" not in errors
 

@@ -23,14 +23,6 @@ from harpsstar.train.recipes import Recipe, read_recipe
 from harpsstar.train.simulate import Priors
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def model():
     return zoo.load()

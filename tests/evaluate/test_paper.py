@@ -39,14 +39,6 @@ TINY = {
 DENOISER = ("denoiser.channels = [2, 2]", "denoiser.strides = [8, 8]", "denoiser.latent = 4")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def star():
     """A mock observation of a star like the Sun."""

@@ -32,7 +32,6 @@ from harpsstar.synth.relations import VMAC_SCATTER, VMIC_SCATTER
 
 @pytest.fixture(scope="module")
 def fitter():
-    torch.set_num_threads(1)
     return Fitter(Options())
 
 

@@ -15,14 +15,6 @@ TRUTH = {"teff": 5772.0, "logg": 4.44, "m_h": 0.05, "vsini": 4.0, "vmic": 1.2, "
          "rv": 12.0}  # fmt: skip
 
 
-@pytest.fixture(autouse=True, scope="session")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="session")
 def fitter():
     return Fitter(Options())

@@ -10,6 +10,7 @@ from astropy.io import fits
 from specutils import Spectrum, SpectrumCollection
 
 from harpsstar.errors import WrongProductError
+from harpsstar.instruments import get_instrument
 from harpsstar.io import read
 from harpsstar.io.build import barycentric_factor
 
@@ -94,6 +95,18 @@ def test_the_noise_model_is_that_of_the_header(real):
     expected = np.array(spectrum.meta["observation"].snr_orders)
     bright = expected > 10
     assert np.median(got[bright] / expected[bright]) == pytest.approx(1.0, abs=0.02)
+
+
+def test_the_read_noise_of_an_extracted_pixel_is_that_of_six(real):
+    """From faint orders, whose signal to noise the header has: S = E / sqrt(E + n r2)."""
+    with fits.open(real / E2DS) as hdus:
+        header, electrons = hdus[0].header, np.median(hdus[0].data[:, 2023:2073], axis=1)
+    snr = np.array([header[f"ESO DRS SPE EXT SN{row}"] for row in range(72)])
+    faint = (snr > 2) & (snr < 10)
+    assert faint.sum() > 10
+    pixels = (electrons**2 / snr**2 - electrons) / header["ESO DRS CCD SIGDET"] ** 2
+    expected = get_instrument("HARPS").extraction_pixels
+    assert np.median(pixels[faint]) == pytest.approx(expected, rel=0.15)
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ def test_a_large_matrix_takes_a_byte_a_number(layer):
     assert size < 1.001 * LARGE + 1000
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(power=st.floats(-30, 30), seed=st.integers(0, 2**31))
 def test_rounded_once_it_is_rounded_for_good(power, seed):
     """Whatever the size of the numbers; a row of zeros stays one."""

@@ -212,7 +212,7 @@ def metadata():
 
 
 class TestThePackagedGrid:
-    """Two nodes, chosen anew each time, computed again from the inputs."""
+    """Two nodes, drawn at random, the same ones each time, computed again from the inputs."""
 
     def test_it_was_made_from_this_line_list_and_these_decks(self, metadata, inputs_root, lines):
         assert metadata["linelist_sha256"] == linelist.digest(lines)

@@ -152,30 +152,38 @@ def test_a_stop_at_any_chunk_does_not_show(made, emulator, tmp_path):
     assert sha256(output) == sha256(path)
 
 
-def _make_in_child(preset, output, emulator, limit):
-    make_dataset(preset, output, emulator=emulator, limit=limit)
+def _make_in_child(preset, output, emulator, limit, chunks):
+    """Work until so many chunks are done, and die without a word."""
+    torch.set_num_threads(1)  # other threads of this process have stayed with its parent
+
+    def progress(done, total):
+        if done >= chunks * CHUNK:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    make_dataset(preset, output, emulator=emulator, limit=limit, progress=progress)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
-def test_killing_it_at_random_moments_does_not_show(made, emulator, tmp_path):
+def test_killing_it_does_not_show(made, emulator, tmp_path):
+    """After a chunk by itself, and at any moment by this process; who is done first is chance."""
     preset, path, _ = made
     output = tmp_path / "again.h5"
-    rng, context = np.random.default_rng(), multiprocessing.get_context("fork")
-    kills = 0
-    for attempt in range(6):
-        arguments = (preset, output, emulator, N[preset.name])
+    rng, context = np.random.default_rng(1), multiprocessing.get_context("fork")
+    exits = []
+    for chunks in (1, 9, 2, 9):
+        arguments = (preset, output, emulator, N[preset.name], chunks)
         child = context.Process(target=_make_in_child, args=arguments)
         child.start()
-        child.join(rng.uniform(0.02, 0.25) * (1 + attempt / 2))
-        if child.is_alive():
-            os.kill(child.pid, signal.SIGKILL)
-            kills += 1
+        if chunks == 9:
+            child.join(rng.uniform(0.02, 0.25))
+            child.kill()
         child.join()
+        exits.append(child.exitcode)
         if output.exists():
             break
     else:
         make_dataset(preset, output, emulator=emulator, limit=N[preset.name])
-    assert kills > 0
+    assert exits[0] == -signal.SIGKILL
     assert sha256(output) == sha256(path)
 
 

@@ -103,9 +103,14 @@ def test_the_file_keeps_what_was_calibrated(trained, emulators):
 
 
 def test_no_file_of_a_training_needs_pickle(trained):
+    """By what is in them; TensorBoard, where it is installed, has a folder of its own."""
     _, work, _ = trained
-    kinds = {item.suffix for item in work.rglob("*") if item.is_file()}
-    assert kinds <= {".safetensors", ".json", ".csv", "", ".0"}
+    files = [item for item in work.rglob("*") if item.is_file()]
+    for path in [item for item in files if "tensorboard" not in item.parts]:
+        if path.suffix == ".safetensors":
+            assert load_file(path)
+        else:
+            assert path.read_text(encoding="utf-8").isprintable() or path.suffix == ".csv", path
     assert sorted(work.rglob("checkpoint.safetensors")) == [
         work / "checkpoint.safetensors", work / "denoiser" / "checkpoint.safetensors"
     ]  # fmt: skip
