@@ -17,12 +17,14 @@ from harpsstar.archive.discover import Candidate, Selection, Survey, survey
 from harpsstar.archive.engine import call_each, model_of, process
 from harpsstar.archive.export import META, check_place, export, remove_leftovers
 from harpsstar.archive.facts import Facts, night_of
-from harpsstar.archive.files import find
+from harpsstar.archive.files import Found, find, policy_of
 from harpsstar.archive.journal import Journal, Known, Record, journal_of
 from harpsstar.archive.pictures import plot
 from harpsstar.archive.pool import Pool, make_pool
 from harpsstar.archive.worker import STEPS, Done, Input, ModelFacts, Settings
-from harpsstar.io.results import Row, provenance, replacing
+from harpsstar.io.results import Row, provenance
+from harpsstar.outputs import replacing, under
+from harpsstar.outputs.kinds import PICTURE
 from harpsstar.plotting import Stems, picture_folder
 
 _REFRESH = "refresh"
@@ -78,8 +80,9 @@ class Options:
         Keep the rows of earlier inputs in the table.
     by_night : bool
         The output is a folder with one Parquet file for each night.
-    overwrite : bool
-        Whether an output that this journal did not make may be replaced.
+    overwrite : bool, optional
+        Whether an output that this journal did not make may be replaced; by default a table of
+        harpsstar may, and nothing else.
     report : Path, optional
         A page to write about the run, see :mod:`harpsstar.archive.report`.
     plots : Path, optional
@@ -97,7 +100,7 @@ class Options:
     refresh: bool = False
     append: bool = False
     by_night: bool = False
-    overwrite: bool = True
+    overwrite: bool | None = None
     report: Path | None = None
     plots: Path | None = None
     command: str = ""
@@ -146,6 +149,8 @@ class Outcome:
         How many files were left out, by reason.
     stale : mapping
         How many rows were made by another model than today's, by model.
+    notes : tuple of str
+        What else a user should know, each a sentence.
     """
 
     rows: tuple[Row, ...]
@@ -156,6 +161,7 @@ class Outcome:
     resumed: int = 0
     left_out: Mapping[str, int] = field(default_factory=dict)
     stale: Mapping[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def count(self, status: str) -> int:
         """Return how many rows have this status (ok, flagged, failed)."""
@@ -199,11 +205,21 @@ def predict_files(
     ConfigError
         The scheduler does not answer.
     """
-    options = options or Options()
-    path = None if output is None else check_output(Path(output), options)
-    if options.plots is not None:
-        picture_folder(options.plots)
-    found = find(inputs)
+    options, inputs = options or Options(), list(inputs)
+    with under(policy_of(inputs, overwrite=options.overwrite)):
+        path = None if output is None else check_output(Path(output), options)
+        if options.plots is not None:
+            picture_folder(options.plots)
+        return _predict_found(find_others(inputs, path), path, selection, options, on_event)
+
+
+def _predict_found(
+    found: Sequence[Found],
+    path: Path | None,
+    selection: Selection | None,
+    options: Options,
+    on_event: OnEvent | None,
+) -> Outcome:
     with closing(make_pool(options.workers(len(found)), options.scheduler)) as pool:
         # First, so that a model that is not there is told before a journal is made.
         model = model_of(pool, options.settings)
@@ -223,10 +239,12 @@ def plan_files(
 
     No row and no table is changed; what headers say is remembered. Raises as :func:`predict_files`.
     """
-    options = options or Options()
-    path = None if output is None else journal_of(check_output(Path(output), options))
+    options, inputs = options or Options(), list(inputs)
+    with under(policy_of(inputs, overwrite=options.overwrite)):
+        table = None if output is None else check_output(Path(output), options)
+    path = None if table is None else journal_of(table)
     with Journal(path if path is not None and path.exists() else None) as journal:
-        seen = survey(find(inputs), selection or Selection(), journal)
+        seen = survey(find_others(inputs, table), selection or Selection(), journal)
         plan = [(item, f"leave out: {item.skip}") for item in seen.left_out]
         for item in seen.chosen:
             known = journal.known(item.key)
@@ -235,13 +253,21 @@ def plan_files(
     return sorted(plan, key=lambda pair: str(pair[0].found.path))
 
 
+def find_others(inputs: Iterable[str | Path], output: Path | None) -> list[Found]:
+    """Return what :func:`harpsstar.archive.files.find` does, without the table of this run."""
+    own = None if output is None else os.path.realpath(output)
+    return [item for item in find(inputs) if item.key != own]
+
+
 def check_output(output: Path, options: Options) -> Path:
     """Return the output if it can probably be written, see :func:`check_place`.
 
-    What has a journal may be replaced, whatever ``overwrite`` says.
+    A table that has a journal may be replaced even if ``overwrite`` is False.
     """
-    mine = journal_of(output).exists()
-    return check_place(output, by_night=options.by_night, overwrite=options.overwrite or mine)
+    overwrite = options.overwrite
+    if overwrite is False and journal_of(output).exists():
+        overwrite = None
+    return check_place(output, by_night=options.by_night, overwrite=overwrite)
 
 
 class Run:
@@ -279,7 +305,12 @@ class Run:
         self._say("looking", done=done, total=total)
 
     def __call__(self, seen: Survey) -> Outcome:
-        """Do what is to be done, and write the table."""
+        """Do what is to be done, and write the table.
+
+        When nothing was found, a table that is there stays as it is.
+        """
+        if seen.is_empty and self.output is not None and self.output.exists():
+            return self._nothing(seen)
         self.journal.set_inputs((item.found for item in seen.chosen), append=self.options.append)
         # Of an exposure that has come in parts, the better product may be the later one.
         self.journal.drop_inputs(item.key for item in seen.left_out if item.twin)
@@ -306,6 +337,18 @@ class Run:
             interrupted = True
         self._say("interrupted" if interrupted else "end", counts=dict(counts))
         return self._outcome(seen, resumed, interrupted, counts)
+
+    def _nothing(self, seen: Survey) -> Outcome:
+        """Tell why nothing was found, and touch neither the table nor the journal."""
+        counts = {"failed": len(seen.chosen)}
+        self._say("found", inputs=len(seen.chosen), todo=0, resumed=0, left_out=seen.reasons())
+        for number, item in enumerate(seen.chosen, start=1):
+            row = Row.failed(item.found.path, item.found.problem or "")
+            self.tell(Event("row", {"number": number, "total": len(seen.chosen)}, row))
+        self._say("end", counts=counts)
+        notes = (*_missed(seen), f"found nothing to do; {self.output} stays as it is")
+        return Outcome((), len(seen.chosen), None, False, counts, left_out=seen.reasons(),
+                       notes=notes)
 
     def _refresh_since(self) -> int:
         """Serial number of the last row that a refresh, perhaps an interrupted one, is to replace.
@@ -389,7 +432,7 @@ class Run:
         inputs = [one for _, one in paths.values()]
         for one, picture in call_each(plot, inputs, self.pool, self.options.settings):
             if picture is not None:
-                with replacing(paths[one.key][0]) as temporary:
+                with replacing(paths[one.key][0], PICTURE) as temporary:
                     temporary.write_bytes(picture)
         self._say("plots", path=str(self.options.plots))
 
@@ -407,6 +450,7 @@ class Run:
             resumed=resumed,
             left_out=seen.reasons(),
             stale=stale,
+            notes=_missed(seen),
         )
 
     def _say(self, kind: str, **facts: Any) -> None:
@@ -417,6 +461,14 @@ def is_kept(item: Candidate, known: Known, since: int = -1) -> bool:
     """Tell whether a file needs not be done again: its row holds, and is newer than ``since``."""
     unchanged = known.stamp is not None and known.stamp == item.stamp
     return known.final and unchanged and known.serial > since
+
+
+def _missed(seen: Survey) -> tuple[str, ...]:
+    """Say which targets were asked for in vain, and which there are."""
+    if not seen.missed:
+        return ()
+    there = ", ".join(seen.targets) or "none with a name"
+    return (f"no spectrum of {', '.join(seen.missed)}; the targets are: {there}",)
 
 
 def _absent(item: Candidate) -> Done:

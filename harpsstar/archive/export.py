@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harpsstar.archive.journal import Journal, StorageError, journal_of
-from harpsstar.errors import OutputError, ReadError
+from harpsstar.errors import OutputError, ReadError, UnwritableError
 from harpsstar.io.results import check_output, read_table, to_table, write_table
+from harpsstar.outputs import check_folder, policy, under
 
 if TYPE_CHECKING:
     from astropy.table import QTable
@@ -50,7 +53,7 @@ def export(
             _export_nights(journal, output, meta)
         else:
             write_table(to_table(journal.rows(), meta), output)
-    except OutputError as error:
+    except UnwritableError as error:
         hint = "make room or choose another folder; the finished rows are in the journal"
         raise StorageError(error.found, expected=error.expected, hint=hint,
                            path=error.path) from error
@@ -73,7 +76,7 @@ def _export_nights(journal: Journal, output: Path, meta: Mapping[str, Any]) -> N
             if folder.name.removeprefix(_KEY) not in nights:
                 shutil.rmtree(folder)
     except OSError as error:
-        raise OutputError(f"cannot be written ({error.strerror})", path=output) from error
+        raise UnwritableError(f"cannot be written ({error.strerror})", path=output) from error
     journal.put_note(place, json.dumps(nights))
 
 
@@ -91,15 +94,17 @@ def export_journal(table: Path, output: Path, *, by_night: bool = False) -> int:
     if not path.is_file():
         raise ReadError("no such journal", path=path,
                         expected="the output of a harpsstar predict that has begun")
-    if output.resolve() == table.resolve():
+    if by_night and output.resolve() == table.resolve():
         raise OutputError("is the table itself", path=output, hint="choose another name")
-    check_place(output, by_night=by_night)
-    with Journal(path) as journal:
+    with under(replace(policy(), inputs=(*policy().inputs, table, path))), Journal(path) as journal:
+        check_place(output, by_night=by_night)
         export(journal, output, json.loads(journal.note(META) or "{}"), by_night=by_night)
         return sum(journal.counts().values())
 
 
-def check_place(output: Path, *, by_night: bool = False, overwrite: bool = True) -> Path:
+def check_place(
+    output: Path, *, by_night: bool = False, overwrite: bool | None = None
+) -> Path:
     """Return the output if it can probably be written.
 
     Raises
@@ -109,9 +114,7 @@ def check_place(output: Path, *, by_night: bool = False, overwrite: bool = True)
     """
     if not by_night:
         return check_output(output, overwrite=overwrite)
-    if output.exists() and not output.is_dir():
-        raise OutputError("is a file", expected="a folder for the nights", path=output)
-    check_output(output.with_name("x.parquet"))
+    check_output(check_folder(output).with_name("x.parquet"))
     return output
 
 
@@ -140,6 +143,7 @@ def remove_leftovers(output: Path) -> None:
     Such files are named ``.<12 hexadecimal digits>.<name>``, see
     :func:`harpsstar.io.results.write_table`.
     """
+    output = Path(os.path.realpath(output))
     folders = [output.parent, *output.glob(f"{_KEY}*")] if output.is_dir() else [output.parent]
     for folder in folders:
         name = output.name if folder == output.parent else _PART

@@ -15,7 +15,10 @@ from harpsstar.errors import ReadError, UnknownInstrumentError, WrongProductErro
 from harpsstar.instruments import from_header
 from harpsstar.io.files import MAX_CARDS, scan_header
 from harpsstar.io.headers import Cards, canonical_snr, classify
+from harpsstar.outputs.kinds import product_of
 
+#: What a table of harpsstar among spectra is called.
+OWN_TABLE = "table written by harpsstar"
 _PIECE = 64 * 2**10
 _LONGEST = (MAX_CARDS + 1) * 80
 #: Products of the old pipeline; the others are of the new one.
@@ -97,15 +100,20 @@ def night_of(bjd: float, start: str = "") -> str:
 
 
 def read_facts(path: str | os.PathLike[str]) -> Facts:
-    """Read the facts of one file; of a file that cannot be read nothing is known."""
+    """Read the facts of one file; of a file that cannot be read nothing is known.
+
+    What harpsstar wrote itself, a table of results, is told by its content.
+    """
     try:
         cards = _primary_cards(os.fspath(path))
         product = classify(cards)
         return _facts(product, cards)
     except WrongProductError as error:
+        if product_of(path) == "table":
+            return Facts(skip=OWN_TABLE)
         return Facts(skip=error.found.partition(" (DPR TYPE")[0])
     except (ReadError, OSError, EOFError, ValueError, zlib.error):
-        return Facts()
+        return Facts(skip=OWN_TABLE if product_of(path) == "table" else "")
 
 
 def _primary_cards(path: str) -> dict[str, str]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harpsstar.errors import ReadError
+from harpsstar.outputs import Policy, policy
 
 #: What the name of a file ends with, in lower case, to be taken from a folder.
 ENDINGS: tuple[str, ...] = (".fits", ".fit", ".fits.gz", ".fit.gz")
@@ -80,6 +81,13 @@ def find(inputs: Iterable[str | Path]) -> list[Found]:
             if found.named and not first.named:
                 unique[found.key] = replace(first, named=True)
     return list(unique.values())
+
+
+def policy_of(inputs: Iterable[str | Path], *, overwrite: bool | None = None) -> Policy:
+    """Return what a run over these inputs may write, beside what an outer policy says of it."""
+    names = tuple(inputs)
+    return replace(policy(), inputs=names, found=lambda: (item.path for item in find(names)),
+                   overwrite=overwrite is True)  # fmt: skip
 
 
 def _expand(name: str) -> Iterator[Found]:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harpsstar.archive.worker import Input, Settings, fenced, load_predictor
+from harpsstar.plotting import METADATA
 
 #: Points of an order in a picture: half as wide as a spectral line.
 N_POINTS = 256
@@ -49,7 +50,9 @@ def plot(settings: Settings, inputs: Sequence[Input]) -> list[bytes | None]:
             pictures.append(None)
             continue
         stream = BytesIO()
-        draw_measurement(result, os.path.basename(item.name)).savefig(stream, dpi=_DPI)
+        draw_measurement(result, os.path.basename(item.name)).savefig(
+            stream, dpi=_DPI, metadata=METADATA[".png"]
+        )
         pictures.append(stream.getvalue())
     return pictures
 

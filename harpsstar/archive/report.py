@@ -10,6 +10,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from harpsstar._version import __version__
 from harpsstar.archive.engine import call_each
 from harpsstar.archive.facts import night_of
 from harpsstar.archive.journal import Journal
@@ -17,8 +18,10 @@ from harpsstar.archive.pictures import N_POINTS, draw, height, unpack
 from harpsstar.archive.pool import Pool
 from harpsstar.archive.summary import Star, summarise
 from harpsstar.archive.worker import Input, Settings
-from harpsstar.io.results import Row, replacing, to_table
+from harpsstar.io.results import Row, to_table
 from harpsstar.labels import LABELS
+from harpsstar.outputs import replacing
+from harpsstar.outputs.kinds import CREATOR, PAGE
 from harpsstar.spectra.frame import canonical_wavelengths
 
 #: Most spectra that are drawn: a page with more is slow to open.
@@ -92,7 +95,7 @@ def write_report(
     rows = list(journal.paths_and_rows())
     pictures = _pictures(journal, pool, settings, rows)
     stars = summarise(to_table(row for _, row in rows))
-    with replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
+    with replacing(path, PAGE) as temporary, open(temporary, "w", encoding="utf-8") as file:
         for piece in page(rows, stars, pictures, about or {}, left_out or {}):
             file.write(piece)
 
@@ -138,6 +141,8 @@ def page(
     if nights:
         title += f", {nights[0]}" + (f" to {nights[-1]}" if len(nights) > 1 else "")
     yield '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">\n'
+    # By this the page is known again as one that may be replaced.
+    yield f'<meta name="generator" content="{CREATOR} {__version__}">\n'
     yield '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
     yield f"<title>{escape(title)}</title>\n<style>{_STYLE}</style></head>\n<body>\n"
     yield f"<h1>{escape(title)}</h1>\n"

@@ -26,8 +26,10 @@ from harpsstar.cli import (
     train,
     watch,
 )
+from harpsstar.cli._files import guard
+from harpsstar.cli._streams import be_lenient
 from harpsstar.cli.exit import ExitCode, describe_codes
-from harpsstar.errors import HarpsstarError
+from harpsstar.errors import HarpsstarError, UnwritableError
 
 #: Narrower than this, a table of options has no room for their names.
 _NARROW = 70
@@ -41,7 +43,10 @@ class _Group(typer.core.TyperGroup):
             return super().invoke(ctx)
         except HarpsstarError as error:
             typer.echo(f"harpsstar: {error}", err=True)
-            raise typer.Exit(ExitCode.NOTHING_DONE) from error
+            unwritable = isinstance(error, UnwritableError)
+            raise typer.Exit(
+                ExitCode.NOT_WRITTEN if unwritable else ExitCode.NOTHING_DONE
+            ) from error
         except KeyboardInterrupt as error:
             typer.echo("harpsstar: interrupted, nothing was written", err=True)
             raise typer.Exit(ExitCode.INTERRUPTED) from error
@@ -66,6 +71,7 @@ app.add_typer(archive.app, name="archive")
 app.add_typer(synth.app, name="synth")
 app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(models.app, name="models")
+guard(app)
 
 
 def _version(wanted: bool) -> None:
@@ -86,6 +92,7 @@ def _top(
 
 def main() -> None:
     """Run the command line; HARPSSTAR_DEBUG=1 shows the traceback of an unexpected error."""
+    be_lenient()
     try:
         app(prog_name="harpsstar")
     except Exception as error:

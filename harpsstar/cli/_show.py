@@ -62,6 +62,8 @@ def show_outcome(outcome: Outcome, *, quiet: bool, table: bool = True) -> None:
     print(_summary(outcome), file=sys.stderr)
     for reason, number in outcome.left_out.items():
         print(f"harpsstar: left out {number}: {reason}", file=sys.stderr)
+    for note in outcome.notes:
+        print(f"harpsstar: {note}", file=sys.stderr)
     for model, number in outcome.stale.items():
         print(f"harpsstar: {number} rows were made by the model {model}, not by the present one;"
               " --refresh makes them again", file=sys.stderr)

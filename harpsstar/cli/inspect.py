@@ -7,18 +7,25 @@ from typing import Annotated
 
 import typer
 
+from harpsstar.cli._files import Reads, Writes
+from harpsstar.outputs.kinds import PICTURE
+
 
 def inspect(
-    file: Annotated[Path | None, typer.Argument(help="A FITS file.", show_default=False)] = None,
+    file: Annotated[
+        Path | None, typer.Argument(help="A FITS file.", show_default=False), Reads()
+    ] = None,
     blaze_dir: Annotated[
         Path | None,
         typer.Option(help="Where its blaze file is, if not beside it.",
                      show_default="beside the file"),
+        Reads(),
     ] = None,
     plot: Annotated[
         Path | None,
         typer.Option(help="Picture of the spectrum to draw: .png, .pdf or .svg.",
                      show_default=False),
+        Writes(PICTURE),
     ] = None,
     system: Annotated[
         bool, typer.Option("--system", help="Describe the environment, for a bug report.")
