@@ -49,7 +49,7 @@ class Writes:
             resumed = self.journal and os.path.isfile(_journal(path))
             check_file(path, *self.kinds, overwrite=None if resumed else overwrite)
             check_room(path)
-        if self.journal:
+        if self.journal and os.path.isfile(_journal(path)):
             check_file(_journal(path), JOURNAL)
 
 

@@ -222,6 +222,8 @@ def test_an_unwritable_place_has_its_own_code(writer, place, tmp_path, monkeypat
     names, name, extra = writer
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("no folder\n")
+    if not os.path.isdir(os.path.dirname(place) or ".") and place.startswith("/"):
+        pytest.skip("another operating system")
     path = f"{place}{_suffix(writer)}"
     before = _picture(tmp_path)
     _refused(_run(names, {name: path}, extra), path, ExitCode.NOT_WRITTEN)
