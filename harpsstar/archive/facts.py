@@ -109,8 +109,6 @@ def read_facts(path: str | os.PathLike[str]) -> Facts:
         product = classify(cards)
         return _facts(product, cards)
     except WrongProductError as error:
-        if product_of(path) == "table":
-            return Facts(skip=OWN_TABLE)
         return Facts(skip=error.found.partition(" (DPR TYPE")[0])
     except (ReadError, OSError, EOFError, ValueError, zlib.error):
         return Facts(skip=OWN_TABLE if product_of(path) == "table" else "")

@@ -86,8 +86,23 @@ def find(inputs: Iterable[str | Path]) -> list[Found]:
 def policy_of(inputs: Iterable[str | Path], *, overwrite: bool | None = None) -> Policy:
     """Return what a run over these inputs may write, beside what an outer policy says of it."""
     names = tuple(inputs)
-    return replace(policy(), inputs=names, found=lambda: (item.path for item in find(names)),
+    return replace(policy(), inputs=names, found=lambda: _read_with(names),
                    overwrite=overwrite is True)  # fmt: skip
+
+
+def _read_with(names: Iterable[str | Path]) -> Iterator[Path]:
+    """Yield the files behind names, and the blaze files beside them, which are read with them."""
+    from harpsstar.archive.facts import read_facts
+
+    folders: set[Path] = set()
+    for item in find(names):
+        yield item.path
+        if item.problem is None and item.named:
+            folders.add(item.path.parent)
+    for folder in folders:
+        for path in folder.iterdir():
+            if path.name.lower().endswith(ENDINGS) and "blaze" in read_facts(path).skip.lower():
+                yield path
 
 
 def _expand(name: str) -> Iterator[Found]:

@@ -12,6 +12,7 @@ from harpsstar.archive.journal import BusyError, Journal, journal_of
 from harpsstar.archive.watch import watch_files
 from harpsstar.errors import OutputError
 from harpsstar.io.results import Row, to_table, write_table
+from harpsstar.synth.observe import blaze_frame, observe_star, write
 
 
 def content(folder):
@@ -100,6 +101,16 @@ def test_an_input_is_refused_from_python_too(night, tmp_path):
                 predict_files(inputs, output, options=options)
             with pytest.raises(OutputError, match="is an input of this run"):
                 watch_files(inputs, output, options=options)
+    assert content(tmp_path) == before
+
+
+def test_the_blaze_file_beside_a_spectrum_is_an_input(tmp_path):
+    hdus = observe_star(5772.0, 4.44, 0.0, 2.0, format="e2ds", seed=1)
+    write(hdus, tmp_path / "a.fits", blaze=blaze_frame())
+    (blaze,) = tmp_path.glob("*blaze*")
+    before = content(tmp_path)
+    with pytest.raises(OutputError, match="is an input of this run"):
+        predict_files([tmp_path / "a.fits"], blaze, options=Options(jobs=0, overwrite=True))
     assert content(tmp_path) == before
 
 
