@@ -97,6 +97,8 @@ def check_file(path: Name, *kinds: Kind, overwrite: bool | None = None) -> Path:
         What is there cannot even be looked at, as a loop of links.
     """
     path = Path(path)
+    if os.path.isdir(path):
+        raise OutputError("is a folder", expected="a file name", path=path)
     kind = next((kind for kind in kinds if kind.fits(path)), None)
     if kind is None:
         known = ", ".join(dict.fromkeys(suffix for kind in kinds for suffix in kind.suffixes))
@@ -104,8 +106,6 @@ def check_file(path: Name, *kinds: Kind, overwrite: bool | None = None) -> Path:
                           expected=f"one of {known}" if "," in known else known,
                           hint="the extension chooses the format" if "," in known else "")
     mode = _mode(path)
-    if mode is not None and stat.S_ISDIR(mode):
-        raise OutputError("is a folder", expected="a file name", path=path)
     if kind.appended and mode is not None and not stat.S_ISREG(mode):
         return path  # a terminal or a pipe, in which nothing is lost
     rules = policy()
