@@ -128,13 +128,14 @@ def _refuse_existing(
         return
     _refuse_input(path, rules.found())
     if kind.appended or not allowed:
-        hint = "choose another name" + ("" if kind.appended else _or(rules.asked_by))
+        hint = "choose another name; perhaps the one after -o was forgotten"
+        hint = "choose another name" if kind.appended else hint + _or(rules.asked_by)
         raise OutputError(f"exists, and harpsstar did not write it as {kind.name}", path=path,
                           hint=hint)  # fmt: skip
 
 
 def _or(asked_by: str) -> str:
-    return f", or {asked_by} to replace it" if asked_by else ", or move the file away"
+    return f"; {asked_by} replaces what is there" if asked_by else "; or move the file away"
 
 
 def _refuse_input(path: Path, inputs: Iterable[Name]) -> None:

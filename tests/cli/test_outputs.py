@@ -177,7 +177,9 @@ def test_an_input_is_never_replaced(pair, link, spectrum, tmp_path, monkeypatch)
         (tmp_path / "folder").symlink_to(real.parent)
         path = tmp_path / "folder" / real.name
     before = _picture(tmp_path)
-    _refused(_run(names, {name: path, reader: real}, extra), path)
+    result = _run(names, {name: path, reader: real}, extra)
+    _refused(result, path)
+    assert "is an input of this run" in result.stderr
     if "overwrite" in get_type_hints(COMMANDS[names].callback):
         result = _run(names, {name: path, reader: real}, extra, "--overwrite")
         _refused(result, path)
