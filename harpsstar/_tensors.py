@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from harpsstar.outputs import replacing
+from harpsstar.outputs.kinds import CREATOR, TENSORS
 
 
 def write_tensors(
@@ -22,14 +24,17 @@ def write_tensors(
         The file.
     metadata : mapping of str to str, optional
         Goes into the header.
+
+    Raises
+    ------
+    OutputError
+        It cannot be written, or must not be replaced, see :func:`harpsstar.outputs.check_file`.
     """
     from safetensors.numpy import save
 
     # safetensors writes the memory of an array as it lies there, whatever its strides
     arrays = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
-    scratch = path.with_name(f"{path.name}.part{os.getpid()}")
-    try:
-        scratch.write_bytes(save(arrays, metadata=dict(metadata or {})))
-        scratch.replace(path)
-    finally:
-        scratch.unlink(missing_ok=True)
+    # By this the file is known again as one that may be replaced.
+    facts = {"creator": CREATOR, **(metadata or {})}
+    with replacing(path, TENSORS) as temporary:
+        temporary.write_bytes(save(arrays, metadata=facts))

@@ -79,7 +79,11 @@ class InputsMissingError(HarpsstarError):
 
 
 class OutputError(HarpsstarError):
-    """An output file cannot be written (unknown extension, read-only folder, full disk)."""
+    """An output that may not be written, or not under this name (unknown extension, an input)."""
+
+
+class UnwritableError(OutputError):
+    """The place of an output cannot be written to (no permission, full disk, in use)."""
 
 
 class ModelError(HarpsstarError):

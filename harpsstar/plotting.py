@@ -10,24 +10,29 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harpsstar.errors import InputsMissingError, OutputError
-from harpsstar.io.results import make_folder, printable, replacing
+from harpsstar.errors import InputsMissingError
+from harpsstar.io.results import printable
+from harpsstar.outputs import check_file, check_room, make_folder, replacing
+from harpsstar.outputs.kinds import CREATOR, PICTURE
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 #: What a picture may end in; vectors for print, PNG for a terminal.
-FORMATS = (".png", ".pdf", ".svg")
+FORMATS = PICTURE.suffixes
 #: Colours that colour-blind people can tell apart (Okabe & Ito 2008), black first.
 BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, RED, PURPLE = CYCLE = (
     "#000000", "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7",
 )  # fmt: skip
 #: For lines that belong together, those that contrast most with each other and with white first.
 SERIES = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY, BLACK)
-#: Without a date, the same picture is the same file.
-_DATES: dict[str, dict[str, Any]] = {
-    ".png": {}, ".pdf": {"CreationDate": None}, ".svg": {"Date": None},
-}  # fmt: skip
+#: Who made a picture, by which it is known again; without a date, so that the same picture is the
+#: same file.
+METADATA: dict[str, dict[str, Any]] = {
+    ".png": {"Software": CREATOR},
+    ".pdf": {"Creator": CREATOR, "CreationDate": None},
+    ".svg": {"Creator": CREATOR, "Title": CREATOR, "Date": None},
+}
 _DPI = 150
 #: Strong lines by rest wavelength in air, Å (NIST Atomic Spectra Database).
 LINES: dict[float, str] = {
@@ -45,19 +50,12 @@ def check_picture(path: str | Path) -> Path:
     Raises
     ------
     OutputError
-        Another extension than those of :data:`FORMATS`, no such folder, or a folder in its place.
+        Another extension than those of :data:`FORMATS`, no such folder, or an existing file that
+        must not be replaced, see :func:`harpsstar.outputs.check_file`.
     InputsMissingError
         matplotlib is not installed.
     """
-    path = Path(path)
-    if path.suffix.lower() not in FORMATS:
-        raise OutputError(f"unknown extension {path.suffix!r}", expected=", ".join(FORMATS),
-                          path=path, hint="the extension chooses the format")  # fmt: skip
-    if path.is_dir():
-        raise OutputError("is a folder", expected="a file name", path=path)
-    if not path.parent.is_dir():
-        raise OutputError(f"the folder {path.parent} does not exist", path=path,
-                          hint="create it first")  # fmt: skip
+    path = check_room(check_file(path, PICTURE))
     _matplotlib()
     return path
 
@@ -145,8 +143,8 @@ def save(figure: Figure, path: str | Path, *, dpi: int = _DPI) -> Path:
     from matplotlib import rc_context
 
     kind = path.suffix.lower()
-    with rc_context({"svg.hashsalt": "harpsstar"}), replacing(path) as temporary:
-        figure.savefig(temporary, dpi=dpi, format=kind[1:], metadata=_DATES[kind])
+    with rc_context({"svg.hashsalt": "harpsstar"}), replacing(path, PICTURE) as temporary:
+        figure.savefig(temporary, dpi=dpi, format=kind[1:], metadata=METADATA[kind])
     return path
 
 

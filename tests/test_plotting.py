@@ -37,7 +37,7 @@ def test_what_cannot_be_written_is_refused(tmp_path, name, why):
 def test_a_folder_is_made_unless_a_file_is_there(tmp_path):
     assert plotting.picture_folder(tmp_path / "a" / "b").is_dir()
     (tmp_path / "file").touch()
-    with pytest.raises(OutputError, match="cannot be made"):
+    with pytest.raises(OutputError, match="is a file"):
         plotting.picture_folder(tmp_path / "file")
 
 

@@ -17,13 +17,15 @@ from harpsstar.archive.discover import Candidate, Selection, Survey, survey
 from harpsstar.archive.engine import call_each, model_of, process
 from harpsstar.archive.export import INCOMPLETE, META, check_place, export, remove_leftovers
 from harpsstar.archive.facts import Facts, night_of
-from harpsstar.archive.files import find
+from harpsstar.archive.files import Found, find, policy_of
 from harpsstar.archive.journal import Journal, Known, Record, journal_of
 from harpsstar.archive.pictures import plot
 from harpsstar.archive.pool import Pool, make_pool
 from harpsstar.archive.reach import out_of_reach
 from harpsstar.archive.worker import STEPS, Done, Input, ModelFacts, Settings
-from harpsstar.io.results import Row, provenance, replacing
+from harpsstar.io.results import Row, provenance
+from harpsstar.outputs import replacing, under
+from harpsstar.outputs.kinds import PICTURE
 from harpsstar.plotting import Stems, picture_folder
 
 _REFRESH = "refresh"
@@ -81,8 +83,9 @@ class Options:
         Keep the rows of earlier inputs in the table.
     by_night : bool
         The output is a folder with one Parquet file for each night.
-    overwrite : bool
-        Whether an output that this journal did not make may be replaced.
+    overwrite : bool, optional
+        Whether an output that this journal did not make may be replaced; by default a table of
+        harpsstar may, and nothing else.
     report : Path, optional
         A page to write about the run, see :mod:`harpsstar.archive.report`.
     plots : Path, optional
@@ -100,7 +103,7 @@ class Options:
     refresh: bool = False
     append: bool = False
     by_night: bool = False
-    overwrite: bool = True
+    overwrite: bool | None = None
     report: Path | None = None
     plots: Path | None = None
     command: str = ""
@@ -153,6 +156,8 @@ class Outcome:
     out_of_reach : int
         How many rows were kept of files that are gone with their folder: perhaps a disk is not
         mounted.
+    notes : tuple of str
+        What else a user should know, each a sentence.
     """
 
     rows: tuple[Row, ...]
@@ -164,6 +169,7 @@ class Outcome:
     left_out: Mapping[str, int] = field(default_factory=dict)
     stale: Mapping[str, int] = field(default_factory=dict)
     out_of_reach: int = 0
+    notes: tuple[str, ...] = ()
 
     def count(self, status: str) -> int:
         """Return how many rows have this status (ok, flagged, failed)."""
@@ -207,17 +213,27 @@ def predict_files(
     ConfigError
         The scheduler does not answer.
     """
-    options = options or Options()
-    path = None if output is None else check_output(Path(output), options)
-    if options.plots is not None:
-        picture_folder(options.plots)
-    inputs = list(inputs)
-    found = find(inputs)
+    options, inputs = options or Options(), list(inputs)
+    with under(policy_of(inputs, overwrite=options.overwrite)):
+        path = None if output is None else check_output(Path(output), options)
+        if options.plots is not None:
+            picture_folder(options.plots)
+        return _predict_found(inputs, path, selection, options, on_event or nobody)
+
+
+def _predict_found(
+    inputs: Sequence[str | Path],
+    path: Path | None,
+    selection: Selection | None,
+    options: Options,
+    tell: OnEvent,
+) -> Outcome:
+    found = find_others(inputs, path)
     with closing(make_pool(options.workers(len(found)), options.scheduler)) as pool:
         # First, so that a model that is not there is told before a journal is made.
         model = model_of(pool, options.settings)
         with Journal(None if path is None else journal_of(path)) as journal:
-            run = Run(journal, pool, model, path, options, on_event or nobody)
+            run = Run(journal, pool, model, path, options, tell)
             seen = survey(found, selection or Selection(), journal, run.looking)
             gone = journal.inputs_beside(item.key for item in found)
             return run(seen, out_of_reach(gone, inputs, found))
@@ -234,10 +250,12 @@ def plan_files(
 
     No row and no table is changed; what headers say is remembered. Raises as :func:`predict_files`.
     """
-    options = options or Options()
-    path = None if output is None else journal_of(check_output(Path(output), options))
+    options, inputs = options or Options(), list(inputs)
+    with under(policy_of(inputs, overwrite=options.overwrite)):
+        table = None if output is None else check_output(Path(output), options)
+    path = None if table is None else journal_of(table)
     with Journal(path if path is not None and path.exists() else None) as journal:
-        seen = survey(find(inputs), selection or Selection(), journal)
+        seen = survey(find_others(inputs, table), selection or Selection(), journal)
         plan = [(item, f"leave out: {item.skip}") for item in seen.left_out]
         for item in seen.chosen:
             known = journal.known(item.key)
@@ -246,13 +264,21 @@ def plan_files(
     return sorted(plan, key=lambda pair: str(pair[0].found.path))
 
 
+def find_others(inputs: Iterable[str | Path], output: Path | None) -> list[Found]:
+    """Return what :func:`harpsstar.archive.files.find` does, without the table of this run."""
+    own = None if output is None else os.path.realpath(output)
+    return [item for item in find(inputs) if item.key != own]
+
+
 def check_output(output: Path, options: Options) -> Path:
     """Return the output if it can probably be written, see :func:`check_place`.
 
-    What has a journal may be replaced, whatever ``overwrite`` says.
+    A table that has a journal may be replaced even if ``overwrite`` is False.
     """
-    mine = journal_of(output).exists()
-    return check_place(output, by_night=options.by_night, overwrite=options.overwrite or mine)
+    overwrite = options.overwrite
+    if overwrite is False and journal_of(output).exists():
+        overwrite = None
+    return check_place(output, by_night=options.by_night, overwrite=overwrite)
 
 
 class Run:
@@ -290,17 +316,19 @@ class Run:
         self._say("looking", done=done, total=total)
 
     def __call__(self, seen: Survey, keep: Sequence[tuple[str, str]] = ()) -> Outcome:
-        """Do what is to be done, and write the table; rows to ``keep`` stay in it."""
+        """Do what is to be done, and write the table; rows to ``keep`` stay in it.
+
+        When nothing was found, a table that is there stays as it is.
+        """
+        if seen.is_empty and self.output is not None and self.output.exists():
+            return self._nothing(seen, keep)
         self.journal.set_inputs((item.found for item in seen.chosen), append=self.options.append,
                                 keep=keep)
         self._note_absent(seen, keep)
         # Of an exposure that has come in parts, the better product may be the later one.
         self.journal.drop_inputs(item.key for item in seen.left_out if item.twin)
         since = self._refresh_since()
-        counts: Counter[str] = Counter()
-        for path, _ in keep:
-            known = self.journal.known(path)
-            counts["failed" if known is None else known.status] += 1
+        counts = self._counts(keep)
         todo = []
         for item in seen.chosen:
             known = self.journal.known(item.key)
@@ -330,6 +358,25 @@ class Run:
             self.journal.put_note(INCOMPLETE, "yes")
         elif not self.options.append:
             self.journal.put_note(INCOMPLETE, "")
+
+    def _nothing(self, seen: Survey, keep: Sequence[tuple[str, str]]) -> Outcome:
+        """Tell why nothing was found, and touch neither the table nor the journal."""
+        counts, total = self._counts(keep), len(seen.chosen) + len(keep)
+        self._say("found", inputs=total, todo=0, resumed=len(keep), left_out=seen.reasons(),
+                  out_of_reach=len(keep))
+        for number, item in enumerate(seen.chosen, start=len(keep) + 1):
+            row = Row.failed(item.found.path, item.found.problem or "")
+            self.tell(Event("row", {"number": number, "total": total}, row))
+        counts["failed"] += len(seen.chosen)
+        self._say("end", counts=dict(counts))
+        notes = (*_missed(seen), f"found nothing to do; {self.output} stays as it is")
+        return Outcome((), total, None, False, counts, len(keep), seen.reasons(), notes=notes,
+                       out_of_reach=len(keep))
+
+    def _counts(self, keep: Sequence[tuple[str, str]]) -> Counter[str]:
+        """Return how many of some rows have each status."""
+        known = (self.journal.known(path) for path, _ in keep)
+        return Counter("failed" if one is None else one.status for one in known)
 
     def _refresh_since(self) -> int:
         """Serial number of the last row that a refresh, perhaps an interrupted one, is to replace.
@@ -411,7 +458,7 @@ class Run:
         inputs = [one for _, one in paths.values()]
         for one, picture in call_each(plot, inputs, self.pool, self.options.settings):
             if picture is not None:
-                with replacing(paths[one.key][0]) as temporary:
+                with replacing(paths[one.key][0], PICTURE) as temporary:
                     temporary.write_bytes(picture)
         self._say("plots", path=str(self.options.plots))
 
@@ -429,6 +476,7 @@ class Run:
             resumed=resumed,
             left_out=seen.reasons(),
             stale=stale,
+            notes=_missed(seen),
         )
 
     def _is_shown(self) -> bool:
@@ -442,6 +490,14 @@ def is_kept(item: Candidate, known: Known, since: int = -1) -> bool:
     """Tell whether a file needs not be done again: its row holds, and is newer than ``since``."""
     unchanged = known.stamp is not None and known.stamp == item.stamp
     return known.final and unchanged and known.serial > since
+
+
+def _missed(seen: Survey) -> tuple[str, ...]:
+    """Say which targets were asked for in vain, and which there are."""
+    if not seen.missed:
+        return ()
+    there = ", ".join(seen.targets) or "none with a name"
+    return (f"no spectrum of {', '.join(seen.missed)}; the targets are: {there}",)
 
 
 def _absent(item: Candidate) -> Done:

@@ -96,10 +96,24 @@ class Survey:
         One row each, in order.
     left_out : tuple of Candidate
         Each with its reason.
+    missed : tuple of str
+        Targets that were asked for and have no spectrum.
     """
 
     chosen: tuple[Candidate, ...]
     left_out: tuple[Candidate, ...] = field(default=())
+    missed: tuple[str, ...] = ()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no file to be done: none was chosen, or no name leads to one."""
+        return all(item.found.problem is not None for item in self.chosen)
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The stars of all spectra, sorted."""
+        names = (item.facts.target for item in (*self.chosen, *self.left_out))
+        return tuple(sorted({name for name in names if name}))
 
     def reasons(self) -> dict[str, int]:
         """How many were left out for each reason, the most frequent first."""
@@ -133,9 +147,11 @@ def survey(
         candidates.append(Candidate(item.found, item.facts, item.stamp, skip))
     if not selection.keep_all:
         candidates = _without_twins(candidates)
+    there = {star_key(item.facts.target) for item in candidates}
     return Survey(
         tuple(item for item in candidates if not item.skip),
         tuple(item for item in candidates if item.skip),
+        tuple(name for name in selection.targets if star_key(name) not in there),
     )
 
 

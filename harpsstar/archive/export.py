@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harpsstar.archive.files import digest_of
 from harpsstar.archive.journal import Journal, StorageError, journal_of
-from harpsstar.errors import OutputError, ReadError
+from harpsstar.errors import OutputError, ReadError, UnwritableError
 from harpsstar.io.results import check_output, read_table, to_table, write_table
+from harpsstar.outputs import check_file, check_folder, policy, under
+from harpsstar.outputs.kinds import TABLE
 
 if TYPE_CHECKING:
     from astropy.table import QTable
@@ -55,7 +59,7 @@ def export(
             _export_nights(journal, output, meta)
         else:
             write_table(to_table(journal.rows(), meta), output)
-    except OutputError as error:
+    except UnwritableError as error:
         hint = "make room or choose another folder; the finished rows are in the journal"
         raise StorageError(error.found, expected=error.expected, hint=hint,
                            path=error.path) from error
@@ -71,8 +75,7 @@ def _export_nights(journal: Journal, output: Path, meta: Mapping[str, Any]) -> N
             part = _part(output, night)
             if written.get(night, _NONE)[0] == content and part.is_file():
                 continue
-            if night not in written:
-                _refuse_foreign(part)
+            _refuse_foreign(part)
             part.parent.mkdir(exist_ok=True)
             write_table(to_table(journal.rows(night), meta), part)
             written[night] = content, digest_of(part)
@@ -80,7 +83,7 @@ def _export_nights(journal: Journal, output: Path, meta: Mapping[str, Any]) -> N
             for night in set(written) - set(nights):
                 _take_away(_part(output, night), written.pop(night)[1])
     except OSError as error:
-        raise OutputError(f"cannot be written ({error.strerror})", path=output) from error
+        raise UnwritableError(f"cannot be written ({error.strerror})", path=output) from error
     finally:
         journal.put_note(place, json.dumps(written))
 
@@ -102,13 +105,12 @@ def _part(output: Path, night: str) -> Path:
 
 
 def _refuse_foreign(part: Path) -> None:
-    if not part.exists():
-        return
+    """Refuse a night's file that may not be replaced; at the end of a run, its rows wait."""
     try:
-        read_table(part)
-    except ReadError as error:
-        raise OutputError("exists already and is no table of harpsstar", path=part,
-                          hint="move it away, or choose another folder") from error
+        check_file(part, TABLE)
+    except OutputError as error:
+        raise UnwritableError(error.found, expected=error.expected, hint=error.hint,
+                              path=error.path) from error
 
 
 def _take_away(part: Path, digest: str) -> None:
@@ -134,15 +136,17 @@ def export_journal(table: Path, output: Path, *, by_night: bool = False) -> int:
     if not path.is_file():
         raise ReadError("no such journal", path=path,
                         expected="the output of a harpsstar predict that has begun")
-    if output.resolve() == table.resolve():
+    if by_night and output.resolve() == table.resolve():
         raise OutputError("is the table itself", path=output, hint="choose another name")
-    check_place(output, by_night=by_night)
-    with Journal(path) as journal:
+    with under(replace(policy(), inputs=(*policy().inputs, table, path))), Journal(path) as journal:
+        check_place(output, by_night=by_night)
         export(journal, output, json.loads(journal.note(META) or "{}"), by_night=by_night)
         return sum(journal.counts().values())
 
 
-def check_place(output: Path, *, by_night: bool = False, overwrite: bool = True) -> Path:
+def check_place(
+    output: Path, *, by_night: bool = False, overwrite: bool | None = None
+) -> Path:
     """Return the output if it can probably be written.
 
     Raises
@@ -152,9 +156,7 @@ def check_place(output: Path, *, by_night: bool = False, overwrite: bool = True)
     """
     if not by_night:
         return check_output(output, overwrite=overwrite)
-    if output.exists() and not output.is_dir():
-        raise OutputError("is a file", expected="a folder for the nights", path=output)
-    check_output(output.with_name("x.parquet"))
+    check_output(check_folder(output).with_name("x.parquet"))
     return output
 
 
@@ -185,6 +187,7 @@ def remove_leftovers(output: Path, nights: Iterable[str] = ()) -> None:
     Such files are named ``.<12 hexadecimal digits>.<name>``, see
     :func:`harpsstar.io.results.write_table`.
     """
+    output = Path(os.path.realpath(output))
     folders = [_part(output, night).parent for night in nights] if output.is_dir() else []
     for folder in (output.parent, *folders):
         name = output.name if folder == output.parent else _PART

@@ -15,7 +15,10 @@ from harpsstar.instruments import from_header
 from harpsstar.io.files import MAX_CARDS, scan_header
 from harpsstar.io.headers import Cards, canonical_snr, classify
 from harpsstar.io.observation import star_key
+from harpsstar.outputs.kinds import product_of
 
+#: What a table of harpsstar among spectra is called.
+OWN_TABLE = "table written by harpsstar"
 _PIECE = 64 * 2**10
 _LONGEST = (MAX_CARDS + 1) * 80
 #: Products of the old pipeline; the others are of the new one.
@@ -117,6 +120,7 @@ def read_facts(path: str | os.PathLike[str]) -> Facts:
     """Read the facts of one file; of a file that cannot be read nothing is known.
 
     Nothing is raised: the reader, which meets the same file later, gives the reason in its row.
+    What harpsstar wrote itself, a table of results, is told by its content.
     """
     return facts_now(path) or Facts()
 
@@ -134,7 +138,7 @@ def facts_now(path: str | os.PathLike[str]) -> Facts | None:
     except (OSError, MemoryError):
         return None
     except Exception:  # noqa: BLE001  another file's row must not be lost
-        return Facts()
+        return Facts(skip=OWN_TABLE if product_of(path) == "table" else "")
 
 
 def _primary_cards(path: str) -> dict[str, str]:

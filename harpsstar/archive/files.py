@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harpsstar.errors import ReadError
+from harpsstar.outputs import Policy, policy
 
 #: What the name of a file ends with, in lower case, to be taken from a folder.
 ENDINGS: tuple[str, ...] = (".fits", ".fit", ".fits.gz", ".fit.gz")
@@ -93,6 +94,28 @@ def find(inputs: Iterable[str | Path]) -> list[Found]:
             if found.named and not first.named:
                 unique[found.key] = replace(first, named=True)
     return list(unique.values())
+
+
+def policy_of(inputs: Iterable[str | Path], *, overwrite: bool | None = None) -> Policy:
+    """Return what a run over these inputs may write, beside what an outer policy says of it."""
+    names = tuple(inputs)
+    return replace(policy(), inputs=names, found=lambda: _read_with(names),
+                   overwrite=overwrite is True)  # fmt: skip
+
+
+def _read_with(names: Iterable[str | Path]) -> Iterator[Path]:
+    """Yield the files behind names, and the blaze files beside them, which are read with them."""
+    from harpsstar.archive.facts import read_facts
+
+    folders: set[Path] = set()
+    for item in find(names):
+        yield item.path
+        if item.problem is None and item.named:
+            folders.add(item.path.parent)
+    for folder in folders:
+        for path in folder.iterdir():
+            if path.name.lower().endswith(ENDINGS) and "blaze" in read_facts(path).skip.lower():
+                yield path
 
 
 def _expand(name: str) -> Iterator[Found]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -23,7 +24,7 @@ import numpy as np
 from harpsstar._version import __version__
 from harpsstar.archive.facts import Facts
 from harpsstar.archive.files import Found, Stamp
-from harpsstar.errors import OutputError, ReadError
+from harpsstar.errors import ReadError, UnwritableError
 from harpsstar.io.results import Row, without_noise
 
 #: Added to the name of a table.
@@ -44,11 +45,11 @@ CREATE INDEX IF NOT EXISTS nights ON rows (night);
 """
 
 
-class BusyError(OutputError):
+class BusyError(UnwritableError):
     """Another run is writing to this output."""
 
 
-class StorageError(OutputError):
+class StorageError(UnwritableError):
     """The journal or the table cannot be written: a full disk, or no permission."""
 
 
@@ -332,8 +333,11 @@ class Journal:
 
 
 def journal_of(output: str | Path) -> Path:
-    """Return the journal of a table: beside it, with its name and :data:`SUFFIX`."""
-    output = Path(output)
+    """Return the journal of a table: beside it, with its name and :data:`SUFFIX`.
+
+    Through links it lies beside the table itself, so that all names of a table have one journal.
+    """
+    output = Path(os.path.realpath(output))
     return output.with_name(output.name + SUFFIX)
 
 

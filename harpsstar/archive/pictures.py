@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from harpsstar.archive.worker import Input, Settings, fenced, load_predictor
 from harpsstar.io.results import printable
+from harpsstar.plotting import METADATA
 
 #: Points of an order in a picture: half as wide as a spectral line.
 N_POINTS = 256
@@ -47,7 +48,9 @@ def plot(settings: Settings, inputs: Sequence[Input]) -> list[bytes | None]:
 
     def drawn(item: Input, result: Any) -> bytes:
         stream = BytesIO()
-        draw_measurement(result, os.path.basename(item.name)).savefig(stream, dpi=_DPI)
+        draw_measurement(result, os.path.basename(item.name)).savefig(
+            stream, dpi=_DPI, metadata=METADATA[".png"]
+        )
         return stream.getvalue()
 
     return _pictures(settings, inputs, drawn)

@@ -10,6 +10,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from harpsstar._version import __version__
 from harpsstar.archive.engine import call_each
 from harpsstar.archive.facts import moment_of, night_of
 from harpsstar.archive.journal import Journal
@@ -19,8 +20,10 @@ from harpsstar.archive.summary import Star, summarise
 from harpsstar.archive.worker import Input, Settings
 from harpsstar.formatting import with_error
 from harpsstar.io.observation import star_key
-from harpsstar.io.results import Row, printable, replacing, to_table
+from harpsstar.io.results import Row, printable, to_table
 from harpsstar.labels import LABELS
+from harpsstar.outputs import replacing
+from harpsstar.outputs.kinds import CREATOR, PAGE
 from harpsstar.spectra.frame import canonical_wavelengths
 
 _log = logging.getLogger(__name__)
@@ -95,7 +98,7 @@ def write_report(
     rows = list(journal.paths_and_rows())
     pictures = _pictures(journal, pool, settings, rows)
     stars = summarise(to_table(row for _, row in rows))
-    with replacing(path) as temporary, open(temporary, "wb") as file:
+    with replacing(path, PAGE) as temporary, open(temporary, "wb") as file:
         for piece in page(rows, stars, pictures, about or {}, left_out or {}):
             # Names of files need not be UTF-8.
             file.write(piece.encode("utf-8", "backslashreplace"))
@@ -142,6 +145,8 @@ def page(
     if nights:
         title += f", {nights[0]}" + (f" to {nights[-1]}" if len(nights) > 1 else "")
     yield '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">\n'
+    # By this the page is known again as one that may be replaced.
+    yield f'<meta name="generator" content="{CREATOR} {__version__}">\n'
     yield '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
     yield f"<title>{escape(title)}</title>\n<style>{_STYLE}</style></head>\n<body>\n"
     yield f"<h1>{escape(title)}</h1>\n"

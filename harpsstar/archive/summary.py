@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from harpsstar._version import __version__
 from harpsstar.constants import MAD_TO_SIGMA
 from harpsstar.errors import OutputError
 from harpsstar.infer.epochs import are_alike, mean_velocity, weighted_mean
 from harpsstar.io.observation import star_names
-from harpsstar.io.results import replacing
 from harpsstar.labels import LABELS, NAMES, RV
+from harpsstar.outputs import replacing
+from harpsstar.outputs.kinds import CREATOR, SUMMARY
 
 if TYPE_CHECKING:
     from astropy.table import QTable
@@ -291,5 +293,8 @@ def write_summary(stars: Iterable[Star], path: Path) -> None:
         # FITS text is ASCII.
         for name in ("target", "outliers"):
             table[name] = np.char.encode(table[name], "ascii", "backslashreplace")
-    with replacing(path) as temporary:
+    # By this the table is known again as one that may be replaced; VOTable keeps descriptions only.
+    key = "description" if format == "votable" else "creator"
+    table.meta[key] = f"{CREATOR} {__version__}" if key == "creator" else "Stars, by harpsstar"
+    with replacing(path, SUMMARY) as temporary:
         table.write(temporary, format=format, overwrite=True)

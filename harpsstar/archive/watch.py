@@ -15,16 +15,18 @@ from harpsstar.archive.batch import (
     Outcome,
     Run,
     check_output,
+    find_others,
     is_kept,
     nobody,
 )
 from harpsstar.archive.discover import Candidate, Selection, Survey, survey
 from harpsstar.archive.engine import model_of
-from harpsstar.archive.files import Found, Stamp, find, stamp_of
+from harpsstar.archive.files import Found, Stamp, policy_of, stamp_of
 from harpsstar.archive.journal import Journal, journal_of
 from harpsstar.archive.pool import make_pool
 from harpsstar.errors import ReadError
 from harpsstar.io.files import load_bytes
+from harpsstar.outputs import under
 
 #: Seconds after which a file that does not grow is done even if it is not whole: its row then
 #: says so.
@@ -70,35 +72,42 @@ def watch_files(
     """
     options = replace(options or Options(), append=True, refresh=False)
     tell = on_event or nobody
-    path = check_output(Path(output), options)
     folders = list(folders)
-    with closing(make_pool(options.workers(0), options.scheduler)) as pool:
-        model = model_of(pool, options.settings)
-        with Journal(journal_of(path)) as journal:
-            run = Run(journal, pool, model, path, options, tell)
-            outcome = Outcome((), 0, None, True, {})
-            try:
-                tell(Event("waiting", {}))
-                for seen in _arrivals(folders, journal, selection or Selection(), every, pause):
-                    outcome = run(seen)
-                    if outcome.interrupted:
-                        return outcome
-            except KeyboardInterrupt:
-                tell(Event("interrupted", {"counts": dict(outcome.counts or {})}))
-            return replace(outcome, interrupted=True)
+    with under(policy_of(folders, overwrite=options.overwrite)):
+        path = check_output(Path(output), options)
+        with closing(make_pool(options.workers(0), options.scheduler)) as pool:
+            model = model_of(pool, options.settings)
+            with Journal(journal_of(path)) as journal:
+                run = Run(journal, pool, model, path, options, tell)
+                return _watch(
+                    run, _arrivals(folders, run, selection or Selection(), every, pause)
+                )
+
+
+def _watch(run: Run, arrivals: Iterator[Survey]) -> Outcome:
+    outcome = Outcome((), 0, None, True, {})
+    try:
+        run.tell(Event("waiting", {}))
+        for seen in arrivals:
+            outcome = run(seen)
+            if outcome.interrupted:
+                return outcome
+    except KeyboardInterrupt:
+        run.tell(Event("interrupted", {"counts": dict(outcome.counts or {})}))
+    return replace(outcome, interrupted=True)
 
 
 def _arrivals(
     folders: Iterable[str | Path],
-    journal: Journal,
+    run: Run,
     selection: Selection,
     every: float,
     pause: Callable[[float], None],
 ) -> Iterator[Survey]:
     """Yield what is new and whole, whenever there is something; never ends."""
-    watched = _Watched(journal)
+    journal, watched = run.journal, _Watched(run.journal)
     while True:
-        found = [item for item in _listing(folders) if watched.is_settled(item)]
+        found = [item for item in _listing(folders, run.output) if watched.is_settled(item)]
         # Twins are looked for among all files, old and new.
         seen = survey(found, selection, journal)
         new = tuple(item for item in seen.chosen if not _is_done(item, journal))
@@ -107,9 +116,9 @@ def _arrivals(
         pause(every)
 
 
-def _listing(folders: Iterable[str | Path]) -> list[Found]:
+def _listing(folders: Iterable[str | Path], output: Path | None) -> list[Found]:
     """List the files in folders; that a folder is empty, or not there yet, is no news."""
-    return [item for item in find(folders) if item.problem is None]
+    return [item for item in find_others(folders, output) if item.problem is None]
 
 
 def _is_done(item: Candidate, journal: Journal) -> bool:

@@ -26,9 +26,11 @@ from harpsstar.cli import (
     train,
     watch,
 )
+from harpsstar.cli._files import guard
 from harpsstar.cli._help import Group, make_readable
+from harpsstar.cli._streams import be_lenient
 from harpsstar.cli.exit import ExitCode, describe_codes
-from harpsstar.errors import HarpsstarError
+from harpsstar.errors import HarpsstarError, UnwritableError
 
 #: Narrower than this, a table of options has no room for their names.
 _NARROW = 70
@@ -42,7 +44,10 @@ class _Group(Group):
             return super().invoke(ctx)
         except HarpsstarError as error:
             typer.echo(f"harpsstar: {error}", err=True)
-            raise typer.Exit(ExitCode.NOTHING_DONE) from error
+            unwritable = isinstance(error, UnwritableError)
+            raise typer.Exit(
+                ExitCode.NOT_WRITTEN if unwritable else ExitCode.NOTHING_DONE
+            ) from error
         except KeyboardInterrupt as error:
             typer.echo("harpsstar: interrupted, nothing was written", err=True)
             raise typer.Exit(ExitCode.INTERRUPTED) from error
@@ -67,6 +72,7 @@ app.add_typer(archive.app, name="archive")
 app.add_typer(synth.app, name="synth")
 app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(models.app, name="models")
+guard(app)
 make_readable(app)
 
 
@@ -88,6 +94,7 @@ def _top(
 
 def main() -> None:
     """Run the command line; HARPSSTAR_DEBUG=1 shows the traceback of an unexpected error."""
+    be_lenient()
     try:
         app(prog_name="harpsstar")
     except Exception as error:

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harpsstar.cli.exit import ExitCode
-from harpsstar.errors import OutputError
+from harpsstar.cli._files import Reads, Writes
+from harpsstar.errors import UnwritableError
+from harpsstar.outputs.kinds import LOG, PAGE, TABLE
 
 if TYPE_CHECKING:
     from harpsstar.archive.batch import Event, Options, Outcome
@@ -28,22 +29,26 @@ Output = Annotated[
     typer.Option("--output", "-o", show_default=False,
                  help="Table to write: .ecsv, .fits, .vot, .xml, .parquet or .csv; - prints it"
                       " as ECSV. Without, a summary is shown."),
+    Writes(TABLE, folder_if="by_night", journal=True, or_stdout=True),
 ]
 Model = Annotated[
     str | None,
     typer.Option(help="Name (see harpsstar models list) or file of the model.",
                  show_default="the packaged default"),
+    Reads(),
 ]
 BlazeDir = Annotated[
     Path | None,
     typer.Option(help="Where blaze files are, if not beside the spectra.",
                  show_default="beside each spectrum"),
+    Reads(),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say only what failed.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say a line for every row.")]
 LogFile = Annotated[
     Path | None,
     typer.Option(help="Append everything that happens to this file.", show_default=False),
+    Writes(LOG),
 ]
 Json = Annotated[
     bool, typer.Option("--json", help="Write events to standard output, one JSON object a line.")
@@ -78,7 +83,17 @@ ByNight = Annotated[
 ]
 Report = Annotated[
     Path | None,
-    typer.Option(help="Page to write about the run, for a browser.", show_default=False),
+    typer.Option(help="Page to write about the run, for a browser: .html.", show_default=False),
+    Writes(PAGE),
+]
+
+
+Overwrite = Annotated[
+    bool | None,
+    typer.Option("--overwrite/--no-overwrite",
+                 show_default="a table of harpsstar is replaced, nothing else",
+                 help="Replace an existing output whatever it is, unless it is an input; or replace"
+                      " nothing."),
 ]
 
 
@@ -89,17 +104,9 @@ def destination(output: Path | None) -> tuple[Path | None, bool]:
 
 
 def plan(report: Path | None, **options: Any) -> Options:
-    """Return the options of a run, with the command as the user typed it.
-
-    Raises
-    ------
-    OutputError
-        The report cannot be written where it should be.
-    """
+    """Return the options of a run, with the command as the user typed it."""
     from harpsstar.archive.batch import Options
 
-    if report is not None and not report.absolute().parent.is_dir():
-        raise OutputError("its folder does not exist", path=report, hint="create it first")
     return Options(command=shlex.join(["harpsstar", *sys.argv[1:]]), report=report, **options)
 
 
@@ -116,8 +123,7 @@ def told(
 ) -> Iterator[Any]:
     """Tell of a run's events on standard error, in a log and as JSON, as the user asked.
 
-    A terminating signal ends the run as Ctrl-C does, and an output that cannot be written ends it
-    with its own exit code.
+    A terminating signal ends the run as Ctrl-C does.
     """
     from harpsstar.cli._progress import Rows
 
@@ -137,22 +143,11 @@ def told(
                     log.info("%s", as_json(event))
 
             yield on_event
-    except OutputError as error:
-        if not _is_late(error):
-            raise
-        typer.echo(f"harpsstar: {error}", err=True)
-        raise typer.Exit(ExitCode.NOT_WRITTEN) from error
     finally:
         signal.signal(signal.SIGTERM, before)
         for handler in list(log.handlers):
             log.removeHandler(handler)
             handler.close()
-
-
-def _is_late(error: OutputError) -> bool:
-    from harpsstar.archive.journal import BusyError, StorageError
-
-    return isinstance(error, BusyError | StorageError)
 
 
 def _log_to(path: Path | None, *, verbose: bool) -> logging.Logger:
@@ -164,7 +159,7 @@ def _log_to(path: Path | None, *, verbose: bool) -> logging.Logger:
         try:
             handlers.append(logging.FileHandler(path, encoding="utf-8"))
         except OSError as error:
-            raise OutputError(f"cannot be written ({error.strerror})", path=path) from error
+            raise UnwritableError(f"cannot be written ({error.strerror})", path=path) from error
         log.setLevel(logging.INFO)
     errors = logging.StreamHandler()
     errors.setLevel(logging.WARNING)
@@ -173,6 +168,9 @@ def _log_to(path: Path | None, *, verbose: bool) -> logging.Logger:
         handler.setFormatter(form)
         log.addHandler(handler)
     log.propagate = False
+    if path is not None:
+        # By its first line a log is known again as one that may be added to.
+        log.info("%s", json.dumps({"event": "start", "command": sys.argv[1:]}))
     return log
 
 
@@ -185,7 +183,7 @@ def as_json(event: Event) -> str:
         facts["row"] = asdict(event.row) | {
             name: getattr(event.row, name).tolist() for name in ("covariance", "covariance_noise")
         }
-    return json.dumps(_plain(facts), ensure_ascii=False)
+    return json.dumps(_plain(facts))
 
 
 def finish(outcome: Outcome, *, quiet: bool, json: bool, ecsv: bool = False) -> None:

@@ -34,7 +34,7 @@ _UNITS = {label.name: f"{label.name} [{label.unit}]" if label.unit else label.na
 
 def show_json(result: Any) -> None:
     """Print a result, or a list of them, as JSON; what is not a number is null."""
-    print(json.dumps(_plain(result), indent=2, ensure_ascii=False))
+    print(json.dumps(_plain(result), indent=2))
 
 
 def _plain(value: Any) -> Any:

@@ -32,10 +32,15 @@ _STYLE = {"ok": "green", "flagged": "yellow", "failed": "red"}
 
 
 def inputs_of(files: Iterable[str]) -> list[tuple[Path, HarpsstarError | None]]:
-    """Files behind what the user named, and why there is none behind a name."""
-    from harpsstar.archive.files import find
+    """Files behind what the user named, and why there is none behind a name.
 
-    return [(found.path, found.problem) for found in find(files)]
+    Tables of harpsstar that lie in a folder are no spectra.
+    """
+    from harpsstar.archive.files import find
+    from harpsstar.outputs.kinds import product_of
+
+    return [(found.path, found.problem) for found in find(files)
+            if found.named or product_of(found.path) != "table"]  # fmt: skip
 
 
 class Progress:
@@ -80,6 +85,7 @@ def end(outcome: Outcome, *, quiet: bool) -> None:
     if not quiet or failed or outcome.interrupted:
         counts = ", ".join(f"{outcome.count(status)} {status}" for status in _STYLE)
         where = f"; written to {outcome.output}" if outcome.output else ""
+        where += f"; {outcome.kept} stays as it is" if outcome.kept else ""
         print(f"harpsstar: {len(outcome.rows)} of {outcome.total} inputs: {counts}{where}",
               file=sys.stderr)  # fmt: skip
     raise typer.Exit(_code(outcome, failed))

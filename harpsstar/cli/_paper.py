@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from harpsstar.cli._files import Reads, Writes
+from harpsstar.outputs.kinds import ECSV, PICTURE
+
 if TYPE_CHECKING:
     from harpsstar.evaluate.seeds import Judged
 
@@ -18,8 +21,9 @@ Models = Annotated[
         help="Name, file, folder of models, or all; repeat for more.",
         show_default="all packaged ones of this kind",
     ),
+    Reads(),
 ]
-One = Annotated[str, typer.Option("--model", help="Name or file of the model.")]
+One = Annotated[str, typer.Option("--model", help="Name or file of the model."), Reads()]
 N = Annotated[int, typer.Option("-n", help="Test spectra; the paper has 5,667.")]
 Seed = Annotated[int, typer.Option(help="Of the spectra; no training has seen them.")]
 Output = Annotated[
@@ -30,6 +34,7 @@ Output = Annotated[
         help="Also write an .ecsv table or a .png, .pdf or .svg picture; repeat for more.",
         show_default=False,
     ),
+    Writes(ECSV, PICTURE),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
@@ -70,11 +75,12 @@ def table3(
 
 def table4(
     files: Annotated[
-        list[Path], typer.Argument(help="Observed spectra of the Sun.", show_default=False)
+        list[Path], typer.Argument(help="Observed spectra of the Sun.", show_default=False), Reads()
     ],
     model: Models = None,
     blaze_dir: Annotated[
-        Path | None, typer.Option(help="Where blaze files are.", show_default="beside each file")
+        Path | None, typer.Option(help="Where blaze files are.", show_default="beside each file"),
+        Reads(),
     ] = None,
     output: Output = None,
     json: Json = False,

@@ -24,7 +24,6 @@ from rich.text import Text
 
 from harpsstar.cli._show import sentence
 from harpsstar.cli.exit import ExitCode
-from harpsstar.errors import OutputError
 
 if TYPE_CHECKING:
     from harpsstar.archive.batch import Event
@@ -180,16 +179,5 @@ def _duration(seconds: float) -> str:
 
 
 def work_folder(output: Path, work: Path | None) -> Path:
-    """Return the folder of unfinished work: ``work``, or ``work-<name>`` beside the output.
-
-    Raises
-    ------
-    OutputError
-        The output cannot be written; found out before hours of work.
-    """
-    if output.is_dir():
-        raise OutputError("is a folder", expected="a file name", path=output)
-    if not output.parent.is_dir():
-        raise OutputError(f"the folder {output.parent} does not exist", path=output,
-                          hint="create it first")
+    """Return the folder of unfinished work: ``work``, or ``work-<name>`` beside the output."""
     return output.with_name(f"work-{output.stem}") if work is None else work

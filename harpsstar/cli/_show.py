@@ -60,6 +60,8 @@ def show_outcome(outcome: Outcome, *, quiet: bool, table: bool = True) -> None:
     print(_summary(outcome), file=sys.stderr)
     for reason, number in outcome.left_out.items():
         print(f"harpsstar: left out {number}: {reason}", file=sys.stderr)
+    for note in outcome.notes:
+        print(f"harpsstar: {note}", file=sys.stderr)
     if outcome.out_of_reach:
         print(f"harpsstar: {outcome.out_of_reach} rows were kept of files that are gone with their"
               " folder; is the disk mounted?", file=sys.stderr)

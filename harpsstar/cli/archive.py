@@ -8,12 +8,15 @@ from typing import Annotated
 import typer
 
 from harpsstar.cli import _archive as ask
+from harpsstar.cli._files import Reads, Writes
+from harpsstar.outputs.kinds import SUMMARY, TABLE
 
 app = typer.Typer(no_args_is_help=True, help="What to do with the tables of many spectra.")
 
 _Table = Annotated[
     Path,
     typer.Argument(help="A table of results, or its folder of nights.", show_default=False),
+    Reads(),
 ]
 
 
@@ -24,6 +27,7 @@ def summary(
         Path | None,
         typer.Option("--output", "-o", show_default=False,
                      help="Table with a row for each star: .ecsv, .fits or .vot."),
+        Writes(SUMMARY),
     ] = None,
     flagged: Annotated[bool, typer.Option("--flagged", help="Use flagged spectra, too.")] = False,
 ) -> None:
@@ -45,11 +49,13 @@ def export(
         Path,
         typer.Argument(help="The output of harpsstar predict or watch, finished or not.",
                        show_default=False),
+        Reads(),
     ],
     output: Annotated[
         Path,
         typer.Option("--output", "-o", show_default=False,
                      help="Table to write, in the format of its extension."),
+        Writes(TABLE, folder_if="by_night"),
     ],
     by_night: ask.ByNight = False,
 ) -> None:

@@ -8,11 +8,15 @@ from typing import Annotated
 
 import typer
 
+from harpsstar.cli._files import Reads, Writes
 from harpsstar.cli._paper import COMMANDS
+from harpsstar.outputs.kinds import PICTURE, TRIALS
 
 app = typer.Typer(no_args_is_help=True, help="How good models and the emulator are.")
 
-Model = Annotated[str, typer.Option(help="Name (see harpsstar models list) or file of the model.")]
+Model = Annotated[
+    str, typer.Option(help="Name (see harpsstar models list) or file of the model."), Reads()
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
@@ -79,7 +83,7 @@ def calibration(
     n: Annotated[int, typer.Option("-n", help="Spectra in each bin.")] = 1000,
     seed: Seed = 1,
     picture: Annotated[
-        Path | None, typer.Option(help="Picture to draw: .png, .pdf or .svg.")
+        Path | None, typer.Option(help="Picture to draw: .png, .pdf or .svg."), Writes(PICTURE)
     ] = None,
     json: Json = False,
 ) -> None:
@@ -144,15 +148,17 @@ def card(model: Model = "default") -> None:
 def stars(
     files: Annotated[
         list[Path], typer.Argument(help="Spectra of stars whose labels are known.",
-                                   show_default=False)
+                                   show_default=False), Reads(),
     ],
     model: Model = "default",
     blaze_dir: Annotated[
-        Path | None, typer.Option(help="Where blaze files are.", show_default="beside each file")
+        Path | None, typer.Option(help="Where blaze files are.", show_default="beside each file"),
+        Reads(),
     ] = None,
     references: Annotated[
         Path | None,
         typer.Option(help="TOML file of reference labels.", show_default="the packaged one"),
+        Reads(),
     ] = None,
     json: Json = False,
 ) -> None:
@@ -170,7 +176,7 @@ def emulator(
         Interpolation, typer.Option(help="Between nodes.")
     ] = Interpolation.CUBIC,
     grid: Annotated[
-        Path | None, typer.Option(help="Compressed grid.", show_default="the packaged one")
+        Path | None, typer.Option(help="Compressed grid.", show_default="the packaged one"), Reads()
     ] = None,
     synthesis: Annotated[
         int,
@@ -222,10 +228,12 @@ def fit(
         Path | None,
         typer.Option(help="File of finished stars; the same command goes on from there.",
                      show_default="none"),
+        Writes(TRIALS),
     ] = None,
     ranks: Annotated[
         Path | None,
         typer.Option(help="Picture of the ranks of a calibration.", show_default=False),
+        Writes(PICTURE),
     ] = None,
     json: Json = False,
 ) -> None:
@@ -256,7 +264,7 @@ def epochs(
     teff: Annotated[str, typer.Option(help="Temperatures of the stars, K.")] = "4000:9000",
     seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 0,
     plot: Annotated[
-        Path | None, typer.Option(help="Picture to draw: .png, .pdf or .svg.")
+        Path | None, typer.Option(help="Picture to draw: .png, .pdf or .svg."), Writes(PICTURE)
     ] = None,
     json: Json = False,
 ) -> None:

@@ -8,18 +8,22 @@ from typing import Annotated
 import typer
 
 from harpsstar.cli import _archive as ask
+from harpsstar.cli._files import Reads, Writes
+from harpsstar.outputs.kinds import ECSV, PICTURE
 
 
 def explain(
-    file: Annotated[Path, typer.Argument(help="A FITS file.", show_default=False)],
+    file: Annotated[Path, typer.Argument(help="A FITS file.", show_default=False), Reads()],
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", show_default=False,
                      help="Table of lines to write: .ecsv."),
+        Writes(ECSV),
     ] = None,
     picture: Annotated[
         Path | None,
         typer.Option(help="Picture to draw: .png, .pdf or .svg.", show_default=False),
+        Writes(PICTURE),
     ] = None,
     top: Annotated[int, typer.Option(min=1, help="Lines shown for each label.")] = 10,
     model: ask.Model = None,

@@ -10,6 +10,10 @@ from typing import Annotated
 
 import typer
 
+from harpsstar.cli import _archive as ask
+from harpsstar.cli._files import Reads, Writes
+from harpsstar.outputs.kinds import TABLE
+
 
 class Sampler(enum.StrEnum):
     """How the posterior is found."""
@@ -25,6 +29,7 @@ def fit(
             help="FITS files, folders (searched to every depth) or quoted patterns.",
             show_default=False,
         ),
+        Reads(),
     ],
     output: Annotated[
         Path | None,
@@ -35,6 +40,7 @@ def fit(
             help="Table to write: .ecsv, .fits, .vot, .xml, .parquet or .csv. Without,"
             " a summary is shown.",
         ),
+        Writes(TABLE),
     ] = None,
     fix: Annotated[
         list[str] | None,
@@ -63,9 +69,10 @@ def fit(
     samples: Annotated[
         Path | None,
         typer.Option(help="Folder for draws from the posterior (NetCDF).", show_default=False),
+        Writes(),
     ] = None,
     plots: Annotated[
-        Path | None, typer.Option(help="Folder for pictures.", show_default=False)
+        Path | None, typer.Option(help="Folder for pictures.", show_default=False), Writes()
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of every random number.")] = 0,
     model: Annotated[
@@ -74,6 +81,7 @@ def fit(
             help="Name or file of the model that gives the start.",
             show_default="the packaged default",
         ),
+        Reads(),
     ] = None,
     blaze_dir: Annotated[
         Path | None,
@@ -81,11 +89,10 @@ def fit(
             help="Where blaze files are, if not beside the spectra.",
             show_default="beside each spectrum",
         ),
+        Reads(),
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what failed.")] = False,
-    overwrite: Annotated[
-        bool, typer.Option(help="Replace an existing output (whole, when all is done).")
-    ] = True,
+    overwrite: ask.Overwrite = None,
 ) -> None:
     """Fit Teff, logg, [M/H], vsini, velocity and turbulence to the pixels of spectra.
 

@@ -7,22 +7,28 @@ from typing import Annotated
 
 import typer
 
+from harpsstar.cli._files import Reads, Writes
+from harpsstar.outputs.kinds import PICTURE
+
 
 def inspect(
     files: Annotated[
         list[str] | None,
         typer.Argument(help="FITS files, folders (searched to every depth) or quoted patterns.",
                        show_default=False),
+        Reads(),
     ] = None,
     blaze_dir: Annotated[
         Path | None,
         typer.Option(help="Where blaze files are, if not beside the spectra.",
                      show_default="beside each spectrum"),
+        Reads(),
     ] = None,
     plot: Annotated[
         Path | None,
         typer.Option(help="Picture to draw of a single spectrum: .png, .pdf or .svg.",
                      show_default=False),
+        Writes(PICTURE),
     ] = None,
     system: Annotated[
         bool, typer.Option("--system", help="Describe the environment, for a bug report.")

@@ -7,6 +7,9 @@ from typing import Annotated
 
 import typer
 
+from harpsstar.cli._files import Reads, Writes
+from harpsstar.outputs.kinds import TENSORS
+
 app = typer.Typer(no_args_is_help=True, help="The models there are, and their cards.")
 
 
@@ -21,7 +24,7 @@ def list_models() -> None:
 
 @app.command()
 def show(
-    model: Annotated[str, typer.Argument(help="Name or file of a model.")] = "default",
+    model: Annotated[str, typer.Argument(help="Name or file of a model."), Reads()] = "default",
     full: Annotated[
         bool, typer.Option("--full", help="Show long lists whole, an item on each line.")
     ] = False,
@@ -39,8 +42,9 @@ def calibrate(
         Path,
         typer.Option("--output", "-o", help="The model to write, a .safetensors file.",
                      show_default=False),
+        Writes(TENSORS),
     ],
-    model: Annotated[str, typer.Argument(help="Name or file of a model.")] = "default",
+    model: Annotated[str, typer.Argument(help="Name or file of a model."), Reads()] = "default",
     snr: Annotated[
         str, typer.Option(help="Signal-to-noise ratios per pixel, increasing, by commas.")
     ] = "7,20,50,100,200,400,1000",

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from harpsstar.cli import _archive as ask
+from harpsstar.cli._files import Reads, Writes
 
 
 def predict(
@@ -15,6 +16,7 @@ def predict(
         list[str],
         typer.Argument(help="FITS files, folders (searched to every depth) or quoted patterns.",
                        show_default=False),
+        Reads(),
     ],
     output: ask.Output = None,
     model: ask.Model = None,
@@ -37,14 +39,13 @@ def predict(
         bool, typer.Option("--append", help="Keep the rows of earlier inputs in the table.")
     ] = False,
     by_night: ask.ByNight = False,
-    overwrite: Annotated[
-        bool, typer.Option(help="Replace an existing output (whole, when all is done).")
-    ] = True,
+    overwrite: ask.Overwrite = None,
     report: ask.Report = None,
     plots: Annotated[
         Path | None,
         typer.Option(help="Folder for a picture of each spectrum with its model.",
                      show_default=False),
+        Writes(),
     ] = None,
     quiet: ask.Quiet = False,
     verbose: ask.Verbose = False,

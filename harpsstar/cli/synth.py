@@ -7,6 +7,9 @@ from typing import Annotated, TypeAlias
 
 import typer
 
+from harpsstar.cli._files import Reads, Writes
+from harpsstar.outputs.kinds import ARCHIVE, DATASET, ECSV, MOCK, PICTURE, TENSORS
+
 app = typer.Typer(
     no_args_is_help=True, help="Where spectra come from: inputs, the grid, mock observations."
 )
@@ -39,10 +42,12 @@ def inputs(
         Path | None,
         typer.Option("--from", show_default=False,
                      help="Take them from a folder or an archive instead of the network."),
+        Reads(),
     ] = None,
     archive: Annotated[
         Path | None,
-        typer.Option(help="Put them into one zip archive, too.", show_default=False),
+        typer.Option(help="Put them into one zip archive, too: .zip.", show_default=False),
+        Writes(ARCHIVE),
     ] = None,
 ) -> None:
     """Fetch the model atmospheres and line lists (60 MB) that a grid is computed from.
@@ -65,12 +70,13 @@ def inputs(
 @app.command()
 def grid(
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="The grid to write.")
+        Path, typer.Option("--output", "-o", help="The grid to write."), Writes(TENSORS)
     ] = Path("grid.safetensors"),
     work: Annotated[
         Path | None,
         typer.Option(help="Folder for finished nodes; the same command resumes from it.",
                      show_default="work-NAME beside the output"),
+        Writes(),
     ] = None,
     vmic: Annotated[
         list[float] | None,
@@ -91,11 +97,13 @@ def grid(
         Path | None,
         typer.Option(help="A grid from which nodes not computed yet are carried over, corrected"
                           " by the differences around them.", show_default=False),
+        Reads(),
     ] = None,
     vald: Annotated[
         Path | None,
         typer.Option(help="Your own VALD extract instead of the packaged line list.",
                      show_default=False),
+        Reads(),
     ] = None,
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Processes.", show_default="one per core")
@@ -125,11 +133,12 @@ def grid(
 
 @app.command()
 def calibrate(
-    sun: Annotated[Path, typer.Argument(help="Spectrum of the Sun.", show_default=False)],
+    sun: Annotated[Path, typer.Argument(help="Spectrum of the Sun.", show_default=False), Reads()],
     gap: Annotated[
         Path | None,
         typer.Option(help="A second spectrum of the Sun, for what the first does not cover.",
                      show_default=False),
+        Reads(),
     ] = None,
     gap_range: Annotated[
         tuple[float, float], typer.Option(help="Where the second one is used, Å.")
@@ -139,7 +148,8 @@ def calibrate(
         typer.Option(help="Resolving power of the second one, if it is text.", show_default=False),
     ] = None,
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="The table of corrections to write.")
+        Path, typer.Option("--output", "-o", help="The table of corrections to write."),
+        Writes(ECSV),
     ] = Path("solar-lines.ecsv"),
     jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
 ) -> None:
@@ -160,6 +170,7 @@ def observe(
         Path,
         typer.Option("--output", "-o", show_default=False,
                      help="The FITS file to write, or .fits.gz; with --night, a folder."),
+        Writes(MOCK, folder_if="night"),
     ],
     teff: _Teff = None,
     logg: _Logg = None,
@@ -241,9 +252,10 @@ def dataset(
     output: Annotated[
         Path,
         typer.Option("--output", "-o", help="The HDF5 file to write.", show_default=False),
+        Writes(DATASET),
     ],
     preset: Annotated[
-        str, typer.Option(help="seeds, harpsn, or a TOML file.")
+        str, typer.Option(help="seeds, harpsn, or a TOML file."), Reads()
     ] = "seeds",
     limit: Annotated[
         int | None,
@@ -251,7 +263,8 @@ def dataset(
                      show_default="all"),
     ] = None,
     grid: Annotated[
-        Path | None, typer.Option(help="A grid of your own.", show_default="the packaged one")
+        Path | None, typer.Option(help="A grid of your own.", show_default="the packaged one"),
+        Reads(),
     ] = None,
 ) -> None:
     """Write a training set; the same preset and grid give the same bytes.
@@ -278,10 +291,12 @@ def _announce(spectra: int, size: int) -> None:
 @app.command()
 def show(
     dataset: Annotated[
-        Path, typer.Argument(help="A data set of `harpsstar synth dataset`.", show_default=False)
+        Path, typer.Argument(help="A data set of `harpsstar synth dataset`.", show_default=False),
+        Reads(),
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="The picture: .png, .pdf or .svg.")
+        Path, typer.Option("--output", "-o", help="The picture: .png, .pdf or .svg."),
+        Writes(PICTURE),
     ] = Path("spectrum.png"),
     row: Annotated[
         int | None,
@@ -298,10 +313,11 @@ def show(
 @app.command()
 def mismatch(
     spectrum: Annotated[
-        Path, typer.Argument(help="A spectrum of the Sun with high signal.", show_default=False)
+        Path, typer.Argument(help="A spectrum of the Sun with high signal.", show_default=False),
+        Reads(),
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="The pattern to write.")
+        Path, typer.Option("--output", "-o", help="The pattern to write."), Writes(TENSORS)
     ] = Path("mismatch.safetensors"),
 ) -> None:
     """Learn from the Sun, at its known labels, which pixels the emulator gets wrong."""
@@ -320,6 +336,7 @@ def lines(
         Path | None,
         typer.Option(metavar="SPECTRUM", help="Where does the model fail? Compare with this.",
                      show_default=False),
+        Reads(),
     ] = None,
     teff: _Teff = None,
     logg: _Logg = None,
@@ -329,17 +346,20 @@ def lines(
     vmac: Annotated[_Given, typer.Option(help="Macroturbulence, km/s.")] = None,
     alpha: Annotated[_Given, typer.Option(help="Alpha elements relative to iron, dex.")] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Table of all places, .ecsv.")
+        Path | None, typer.Option("--output", "-o", help="Table of all places, .ecsv."),
+        Writes(ECSV),
     ] = None,
     plot: Annotated[
-        Path | None, typer.Option(help="Picture of all places, .png, .pdf or .svg.")
+        Path | None, typer.Option(help="Picture of all places, .png, .pdf or .svg."),
+        Writes(PICTURE),
     ] = None,
     threshold: Annotated[
         float, typer.Option(min=0.5, help="Scatters of the smoothed residual that count.")
     ] = 3.0,
     rows: Annotated[int, typer.Option("-n", min=0, help="Places to print.")] = 25,
     blaze_dir: Annotated[
-        Path | None, typer.Option(help="Where blaze files are.", show_default="beside the file")
+        Path | None, typer.Option(help="Where blaze files are.", show_default="beside the file"),
+        Reads(),
     ] = None,
 ) -> None:
     """What the line list holds or, with --check, where the model fails and which lines lie there.

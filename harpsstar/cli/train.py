@@ -7,22 +7,28 @@ from typing import Annotated
 
 import typer
 
+from harpsstar.cli._files import Reads, Writes
+from harpsstar.outputs.kinds import TENSORS
+
 
 def train(
     recipe: Annotated[
         str,
         typer.Argument(help="A TOML file, or the name of a packaged recipe (default).",
                        show_default=False),
+        Reads(),
     ],
     output: Annotated[
         Path,
         typer.Option("--output", "-o", help="The model to write, a .safetensors file.",
                      show_default=False),
+        Writes(TENSORS),
     ],
     work: Annotated[
         Path | None,
         typer.Option(help="Folder for work in progress; the same recipe resumes from it.",
                      show_default="work-NAME beside the output"),
+        Writes(),
     ] = None,
     change: Annotated[
         list[str] | None,

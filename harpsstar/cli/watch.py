@@ -8,16 +8,20 @@ from typing import Annotated
 import typer
 
 from harpsstar.cli import _archive as ask
+from harpsstar.cli._files import Reads, Writes
+from harpsstar.outputs.kinds import TABLE
 
 
 def watch(
     folders: Annotated[
-        list[Path], typer.Argument(help="Folders in which files appear.", show_default=False)
+        list[Path], typer.Argument(help="Folders in which files appear.", show_default=False),
+        Reads(),
     ],
     output: Annotated[
         Path,
         typer.Option("--output", "-o", show_default=False,
                      help="Table to keep up to date: .ecsv, .fits, .vot, .parquet or .csv."),
+        Writes(TABLE, folder_if="by_night", journal=True),
     ],
     every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 10.0,
     model: ask.Model = None,

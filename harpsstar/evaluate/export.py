@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harpsstar.errors import OutputError
+from harpsstar._version import __version__
 from harpsstar.evaluate.attention import AttentionMaps
 from harpsstar.evaluate.figures import Sample
 from harpsstar.evaluate.seeds import Judged
+from harpsstar.io.results import check_table_output
 from harpsstar.labels import LABELS, NAMES
+from harpsstar.outputs import replacing
+from harpsstar.outputs.kinds import CREATOR, ECSV
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -98,7 +101,6 @@ def write(table: Table, path: Path) -> None:
     OutputError
         When it cannot be written.
     """
-    try:
-        table.write(path, format="ascii.ecsv", overwrite=True)
-    except OSError as error:
-        raise OutputError(f"cannot be written ({error})", path=path) from error
+    table.meta["creator"] = f"{CREATOR} {__version__}"
+    with replacing(check_table_output(path), ECSV) as temporary:
+        table.write(temporary, format="ascii.ecsv", overwrite=True)

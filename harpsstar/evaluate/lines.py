@@ -20,8 +20,10 @@ from scipy.ndimage import find_objects, gaussian_filter1d, label
 
 from harpsstar.errors import InputsMissingError
 from harpsstar.infer.prepare import Prepared, prepare
-from harpsstar.io.results import check_table_output, provenance, replacing
+from harpsstar.io.results import check_table_output, provenance
 from harpsstar.labels import NAMES, NUISANCES, RV
+from harpsstar.outputs import replacing
+from harpsstar.outputs.kinds import ECSV
 from harpsstar.spectra import continuum
 from harpsstar.spectra.frame import C_KM_S, canonical_wavelengths
 from harpsstar.spectra.noise import MAD_TO_SIGMA
@@ -478,7 +480,7 @@ def _cells(stretch: Stretch) -> list[float | str]:
 
 def write(result: Check, path: Path) -> None:
     """Write :func:`table` as ECSV; an existing file is only ever replaced whole."""
-    with replacing(check_table_output(path)) as temporary:
+    with replacing(check_table_output(path), ECSV) as temporary:
         table(result).write(temporary, format="ascii.ecsv", overwrite=True)
 
 

@@ -33,6 +33,8 @@ from harpsstar.infer.fit.options import Options, Uniform
 from harpsstar.infer.fit.result import FitResult
 from harpsstar.infer.fit.space import Space
 from harpsstar.instruments import get_instrument
+from harpsstar.outputs import check_file
+from harpsstar.outputs.kinds import TRIALS
 from harpsstar.plotting import BLUE, new_figure, save, style
 from harpsstar.spectra.frame import C_KM_S, ROWS, canonical_wavelengths
 from harpsstar.synth.emulator import Emulator
@@ -356,6 +358,7 @@ def _append(journal: Path | None, settings: Settings, trial: Trial) -> None:
     if journal is None:
         return
     text = "" if journal.exists() else json.dumps(asdict(settings)) + "\n"
+    check_file(journal, TRIALS)
     with journal.open("a", encoding="utf-8") as stream:
         stream.write(text + json.dumps(asdict(trial)) + "\n")
 

@@ -23,10 +23,12 @@ from harpsstar.infer.estimate import Estimate
 from harpsstar.infer.predict import Measurement, predictor
 from harpsstar.infer.prepare import Source
 from harpsstar.infer.refine import influence
-from harpsstar.io.results import check_table_output, provenance, replacing
+from harpsstar.io.results import check_table_output, provenance
 from harpsstar.labels import LABELS, NAMES, NUISANCES
 from harpsstar.nn.image import ImageNetwork
 from harpsstar.nn.zoo import Network
+from harpsstar.outputs import replacing
+from harpsstar.outputs.kinds import ECSV
 from harpsstar.plotting import check_picture, save
 from harpsstar.spectra.frame import C_KM_S, canonical_wavelengths
 from harpsstar.synth import linelist
@@ -273,7 +275,7 @@ def explain_and_write(
         check_picture(picture)
     result = explain(spectrum, model=model, blaze_dir=blaze_dir)
     if output is not None:
-        with replacing(output) as temporary:
+        with replacing(output, ECSV) as temporary:
             result.table.write(temporary, format="ascii.ecsv", overwrite=True)
     if picture is not None:
         save(result.plot(n), picture)

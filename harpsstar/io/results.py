@@ -15,10 +15,9 @@ import math
 import os
 import platform
 import re
-import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -31,6 +30,8 @@ from harpsstar.errors import HarpsstarError, InputsMissingError, OutputError, Re
 from harpsstar.io.extra import add_extra, flat
 from harpsstar.io.model_facts import model_facts
 from harpsstar.labels import LABELS, NAMES, RV
+from harpsstar.outputs import Policy, check_file, check_room, policy, replacing, under
+from harpsstar.outputs.kinds import ECSV, TABLE
 
 if TYPE_CHECKING:
     from astropy.table import QTable
@@ -236,7 +237,7 @@ def to_table(rows: Iterable[Row], meta: Mapping[str, Any] | None = None) -> QTab
     return _table({c.name: [getattr(row, c.name) for row in rows] for c in COLUMNS}, meta or {})
 
 
-def write_table(table: QTable, path: str | Path, *, overwrite: bool = True) -> Path:
+def write_table(table: QTable, path: str | Path, *, overwrite: bool | None = None) -> Path:
     """Write a results table in the format of the extension; a file is only ever replaced whole.
 
     Parameters
@@ -247,8 +248,9 @@ def write_table(table: QTable, path: str | Path, *, overwrite: bool = True) -> P
         Ends in .ecsv, .fits, .vot, .xml, .parquet or .csv. CSV has no room for arrays, units and
         metadata: it holds :data:`CORRELATIONS` and :data:`NOISE_CORRELATIONS` in place of the
         covariances, and no metadata.
-    overwrite : bool
-        Whether an existing file may be replaced.
+    overwrite : bool, optional
+        Whether an existing file may be replaced. By default a table of harpsstar may, and nothing
+        else; an input, one of the files that the table's rows were made from, never.
 
     Returns
     -------
@@ -258,12 +260,29 @@ def write_table(table: QTable, path: str | Path, *, overwrite: bool = True) -> P
     Raises
     ------
     OutputError
-        Unknown extension, missing folder, no permission, full disk. An existing file is untouched.
+        Unknown extension, missing folder, an existing file that must not be replaced.
+    UnwritableError
+        No permission, full disk. An existing file is untouched.
     """
-    path = check_output(path, overwrite=overwrite)
-    with replacing(path) as temporary:
-        _FORMATS[path.suffix.lower()].write(table, temporary)
+    with under(_with_inputs(table)):
+        path = check_output(path, overwrite=overwrite)
+        with replacing(path, TABLE, overwrite=overwrite) as temporary:
+            _FORMATS[path.suffix.lower()].write(table, temporary)
     return path
+
+
+def _with_inputs(table: QTable) -> Policy:
+    """Return the policy of the run, with the files that a table names among its inputs.
+
+    They are looked at only when there is a file that harpsstar did not write.
+    """
+    rules = policy()
+
+    def found() -> Iterator[str | os.PathLike[str]]:
+        yield from rules.found()
+        yield from (str(name) for name in table["file"]) if "file" in table.colnames else ()
+
+    return replace(rules, found=found)
 
 
 def check_table_output(path: Path) -> Path:
@@ -272,84 +291,24 @@ def check_table_output(path: Path) -> Path:
     Raises
     ------
     OutputError
-        Another extension, or no such folder.
+        See :func:`check_output`.
     """
-    if path.suffix.lower() != ".ecsv":
-        raise OutputError(f"unknown extension {path.suffix!r}", expected=".ecsv", path=path)
-    if not path.parent.is_dir():
-        raise OutputError(f"the folder {path.parent} does not exist", path=path,
-                          hint="create it first")  # fmt: skip
-    return path
+    return check_room(check_file(path, ECSV))
 
 
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give a file to write, which takes the place of ``path`` when the block ends well.
-
-    Its name is ``.<12 hexadecimal digits>.<name>``, in the same folder.
-
-    Raises
-    ------
-    OutputError
-        No permission, full disk. An existing file is untouched.
-    """
-    # Through a link, its target is replaced and the link stays.
-    target = Path(os.path.realpath(path))
-    temporary = target.with_name(f".{secrets.token_hex(6)}.{target.name}")
-    try:
-        # Created here, not by a format's writer, so that the user's umask decides on the mode.
-        temporary.touch(exist_ok=False)
-        yield temporary
-        _synchronise(temporary)
-        os.replace(temporary, target)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise OutputError(f"cannot be written ({reason})", path=path,
-                          hint="choose a folder that can be written and has room") from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-
-
-def make_folder(path: str | Path) -> Path:
-    """Return a folder for outputs, made if need be, before any long work.
-
-    Raises
-    ------
-    OutputError
-        It cannot be made.
-    """
-    path = Path(path)
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot be made ({error.strerror})", expected="a folder",
-                          path=path) from error  # fmt: skip
-    return path
-
-
-def check_output(path: str | Path, *, overwrite: bool = True) -> Path:
+def check_output(path: str | Path, *, overwrite: bool | None = None) -> Path:
     """Return ``path`` if a table can probably be written there, before any work is done.
 
     Raises
     ------
     OutputError
         Unknown extension, missing folder, a folder in the file's place, pyarrow missing for
-        Parquet, or an existing file that must not be replaced.
+        Parquet, or an existing file that must not be replaced, see
+        :func:`harpsstar.outputs.check_file`.
+    UnwritableError
+        No permission, or no room.
     """
-    path = Path(path)
-    known = ", ".join(_FORMATS)
-    if path.suffix.lower() not in _FORMATS:
-        raise OutputError(f"unknown extension {path.suffix!r}", expected=f"one of {known}",
-                          path=path, hint="the extension chooses the format")
-    # os.path answers where pathlib raises: names too long, loops of links.
-    if os.path.isdir(path):
-        raise OutputError("is a folder", expected="a file name", path=path)
-    if not os.path.isdir(path.parent):
-        raise OutputError(f"the folder {path.parent} does not exist", path=path,
-                          hint="create it first")
-    if os.path.exists(path) and not overwrite:
-        raise OutputError("exists already", path=path, hint="choose another name or --overwrite")
+    path = check_room(check_file(path, TABLE, overwrite=overwrite))
     if path.suffix.lower() == ".parquet" and importlib.util.find_spec("pyarrow") is None:
         raise OutputError("Parquet needs pyarrow, which is not installed", path=path,
                           hint='pip install "harpsstar[archive]", or write .ecsv')
@@ -506,11 +465,6 @@ def _plain(value: Any) -> Any:
     if value is None or isinstance(value, bool | int):
         return value
     return printable(value)
-
-
-def _synchronise(path: Path) -> None:
-    with open(path, "rb") as stream:
-        os.fsync(stream.fileno())
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,8 @@ from urllib.parse import quote
 
 from harpsstar.config import from_toml
 from harpsstar.errors import InputsMissingError, OutputError
+from harpsstar.outputs import replacing
+from harpsstar.outputs.kinds import ARCHIVE, CREATOR
 
 #: Environment variable that names a folder with the inputs.
 VARIABLE = "HARPSSTAR_CACHE"
@@ -325,21 +327,16 @@ def pack(
             f"{len(missing)} of {len(records)} inputs are missing", path=folder,
             expected=f"{missing[0].name}, among others", hint="run `harpsstar synth inputs`",
         )  # fmt: skip
-    part = output.with_name(f".{output.name}.{os.getpid()}.part")
-    try:
-        with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
-            for record in records:
-                # without the date of the file, and readable by everybody
-                entry = zipfile.ZipInfo(record.name)
-                entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
-                archive.writestr(entry, (folder / record.name).read_bytes())
-        part.replace(output)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink()
-        raise OutputError(
-            f"cannot be written ({error.strerror})", hint="check the folder", path=output
-        ) from None
+    with (
+        replacing(output, ARCHIVE) as temporary,
+        zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive,
+    ):
+        archive.comment = f"inputs of {CREATOR}".encode()
+        for record in records:
+            # without the date of the file, and readable by everybody
+            entry = zipfile.ZipInfo(record.name)
+            entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
+            archive.writestr(entry, (folder / record.name).read_bytes())
     return output.stat().st_size
 
 

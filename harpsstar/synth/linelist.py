@@ -22,6 +22,8 @@ import numpy as np
 import numpy.typing as npt
 
 from harpsstar.errors import InputsMissingError
+from harpsstar.outputs import replacing
+from harpsstar.outputs.kinds import CREATOR, ECSV
 
 #: wavelength air Å; excitation eV; log10 damping per perturber (VALD convention; van der Waals
 #: may hold ABO's sigma.alpha when positive).
@@ -364,7 +366,9 @@ def write_deltas(deltas: npt.NDArray[np.void], path: Path, meta: dict[str, Any])
     for name in table.colnames:
         if name in _UNITS:
             table[name].unit, table[name].format = _UNITS[name]
-    table.write(path, format="ascii.ecsv", overwrite=True)
+    table.meta["creator"] = CREATOR
+    with replacing(path, ECSV) as temporary:
+        table.write(temporary, format="ascii.ecsv", overwrite=True)
 
 
 def relevant(lines: LineArray, teff: float) -> LineArray:

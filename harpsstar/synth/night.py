@@ -23,7 +23,8 @@ from astropy.table import Table
 from harpsstar._threads import one_thread
 from harpsstar.errors import ConfigError, OutputError
 from harpsstar.instruments import Instrument, get_instrument
-from harpsstar.io.results import make_folder
+from harpsstar.outputs import make_folder, replacing
+from harpsstar.outputs.kinds import CREATOR, ECSV
 from harpsstar.synth.observe import frames
 from harpsstar.synth.observe.effects import Effects
 from harpsstar.synth.observe.exposure import Exposure, When, expose
@@ -329,13 +330,12 @@ def _write_truth(rows: list[dict[str, Any]], night: Path, n: int, seed: int) -> 
             name: [row.get(name, "" if name in text else np.nan) for row in rows]
             for name in _COLUMNS
         },
-        meta={"night": n, "seed": seed},
+        meta={"creator": CREATOR, "night": n, "seed": seed},
     )
     for name, unit in _UNITS.items():
         table[name].unit = unit
-    part = night / f".{TRUTH}.part"
-    table.write(part, format="ascii.ecsv", overwrite=True)
-    part.replace(night / TRUTH)
+    with replacing(night / TRUTH, ECSV) as temporary:
+        table.write(temporary, format="ascii.ecsv", overwrite=True)
 
 
 def _check_empty(night: Path, overwrite: bool) -> None:

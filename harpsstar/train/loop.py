@@ -17,6 +17,7 @@ from harpsstar.labels import NAMES
 from harpsstar.nn.image import ImageNetwork
 from harpsstar.nn.projector import ProjectorNetwork
 from harpsstar.nn.zoo import Model, build, save
+from harpsstar.outputs import make_folder
 from harpsstar.synth.emulator import Emulator
 from harpsstar.train.fit import Progress
 from harpsstar.train.images import train_images
@@ -184,8 +185,12 @@ def _claim(folder: Path, recipe: Recipe | ImageRecipe, emulator: Emulator) -> No
     mine = json.dumps(
         {"recipe": to_mapping(recipe), "grid": emulator.metadata.get("sha256", "")}, indent=1
     )
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = make_folder(folder)
     mark = folder / "recipe.json"
+    if not mark.exists() and next(folder.iterdir(), None) is not None:
+        raise TrainingError("the work folder holds something else", path=folder,
+                            expected="work in progress, or an empty folder",
+                            hint="choose another --work folder")  # fmt: skip
     if mark.exists() and mark.read_text(encoding="utf-8") != mine:
         raise TrainingError(
             "the work folder holds another training",

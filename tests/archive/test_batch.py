@@ -106,13 +106,13 @@ class TestResume:
             if event.kind == "row" and event.facts["number"] == 2:
                 raise KeyboardInterrupt
 
-        outcome = predict(night, output=output, on_event=stop, batch=1)
+        outcome = predict(night, output=output, on_event=stop, batch=1, overwrite=True)
         assert outcome.interrupted
         assert outcome.output is None
         assert output.read_bytes() == b"precious"
         assert export_journal(output, tmp_path / "part.fits") == 2
         given = self.counted(monkeypatch)
-        predict(night, output=output)
+        predict(night, output=output, overwrite=True)
         assert len(given) == 2
         same(read_table(output), read_table(whole))
 

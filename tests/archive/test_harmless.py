@@ -104,7 +104,7 @@ class TestNights:
         part = output / "night=2016-01-07" / "rows.parquet"
         part.parent.mkdir(parents=True)
         part.write_text("my own")
-        with pytest.raises(StorageError, match="no table of harpsstar"):
+        with pytest.raises(StorageError, match="harpsstar did not write it as a table"):
             predict(archive, output=output, by_night=True)
         assert part.read_text() == "my own"
 

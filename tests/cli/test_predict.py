@@ -68,7 +68,7 @@ def test_the_table_can_go_to_standard_output(star, tmp_path, monkeypatch):
 def test_one_bad_file_loses_no_other_row(star, empty, tmp_path):
     path = tmp_path / "t.ecsv"
     path.write_bytes(b"old")
-    result = predict("none.fits", star, empty, "-o", path)
+    result = predict("none.fits", star, empty, "-o", path, "--overwrite")
     table = read_table(path)
     assert result.exit_code == ExitCode.SOME_FAILED
     assert table["file"].tolist() == ["none.fits", str(star), str(empty)]
@@ -169,11 +169,11 @@ def test_ctrl_c_says_what_is_done_and_the_same_command_goes_on(empty, tmp_path, 
     path.write_bytes(b"precious")
     with monkeypatch.context() as patch:
         patch.setattr(Rows, "event", stop)
-        result = predict(empty, "none.fits", "-o", path)
+        result = predict(empty, "none.fits", "-o", path, "--overwrite")
     assert result.exit_code == ExitCode.INTERRUPTED
     assert "interrupted after 0 of 2 inputs" in result.stderr
     assert path.read_bytes() == b"precious"
-    result = predict(empty, "none.fits", "-o", path)
+    result = predict(empty, "none.fits", "-o", path, "--overwrite")
     assert "1 of them from an earlier run" not in result.stderr
     assert read_table(path)["file"].tolist() == [str(empty), "none.fits"]
 

@@ -173,7 +173,8 @@ def test_a_model_is_calibrated_again_and_keeps_its_weights(trained, tmp_path):
 
 
 def test_a_network_of_images_is_calibrated_again_at_its_own_ratio(tmp_path):
-    path, other = MODEL_FOLDER / "model-long-resnet-diagonal-20.safetensors", tmp_path / "r.st"
+    path = MODEL_FOLDER / "model-long-resnet-diagonal-20.safetensors"
+    other = tmp_path / "r.safetensors"
     result = CliRunner().invoke(app, [
         "models", "calibrate", "long-resnet-diagonal-20", "-o", str(other), "-n", "100",
     ])  # fmt: skip

@@ -11,7 +11,8 @@ from harpsstar.errors import HarpsstarError
 from harpsstar.infer.fit.options import Options
 from harpsstar.infer.fit.plots import load_corner
 from harpsstar.infer.fit.sampler import load_arviz
-from harpsstar.io.results import Row, check_output, make_folder, provenance, write_table
+from harpsstar.io.results import Row, check_output, provenance, write_table
+from harpsstar.outputs import make_folder
 from harpsstar.plotting import Stems, picture_folder, save
 
 if TYPE_CHECKING:
@@ -41,8 +42,8 @@ class Job:
         Whether all files show one star, to be fitted at once.
     samples, plots : Path, optional
         Folders for draws (NetCDF) and pictures.
-    overwrite : bool
-        Whether an existing output may be replaced.
+    overwrite : bool, optional
+        Whether an existing output may be replaced, see :func:`harpsstar.io.results.write_table`.
     """
 
     options: Options
@@ -52,7 +53,7 @@ class Job:
     together: bool = False
     samples: Path | None = None
     plots: Path | None = None
-    overwrite: bool = True
+    overwrite: bool | None = None
 
     def check(self) -> None:
         """Find out what cannot be written before any file is opened, and make the folders.
@@ -88,6 +89,8 @@ class Outcome:
     output : Path or None
         What was written; a ``.partial`` file when interrupted.
     interrupted : bool
+    kept : Path or None
+        A table that stays as it is, for there was no file to fit.
     """
 
     rows: tuple[Row, ...]
@@ -95,6 +98,7 @@ class Outcome:
     total: int
     output: Path | None
     interrupted: bool
+    kept: Path | None = None
 
     def count(self, status: str) -> int:
         """Return how many rows have this status (ok, flagged, failed)."""
@@ -144,12 +148,15 @@ def fit_files(
         interrupted = True
     ordered = [results[index] for index in sorted(results)]
     table = fit_table(ordered, fitter.nuisances, provenance(command, fitter.card))
-    output = job.output
-    if output is not None and interrupted:
+    output, kept = job.output, None
+    if output is not None and output.exists() and all(problem for _, problem in inputs):
+        output, kept = None, output
+    elif output is not None and interrupted:
         output = output.with_name(f"{output.stem}.partial{output.suffix}") if ordered else None
     if output is not None:
-        write_table(table, output)
-    return Outcome(tuple(row for row, _ in ordered), table, len(inputs), output, interrupted)
+        write_table(table, output, overwrite=job.overwrite)
+    rows = tuple(row for row, _ in ordered)
+    return Outcome(rows, table, len(inputs), output, interrupted, kept)
 
 
 def _groups(n: int, *, together: bool) -> list[list[int]]:

@@ -32,6 +32,8 @@ from harpsstar.infer.uncertainty import Uncertainty, noise_in
 from harpsstar.io import Observation
 from harpsstar.io.results import Row, provenance, to_table
 from harpsstar.labels import NAMES
+from harpsstar.outputs import replacing
+from harpsstar.outputs.kinds import SAMPLES
 from harpsstar.spectra.frame import C_KM_S, canonical_wavelengths
 from harpsstar.spectra.noise import MAD_TO_SIGMA
 
@@ -232,8 +234,10 @@ class FitResult:
 
     def save_samples(self, path: str | Path) -> Path:
         """Write :attr:`samples` to a NetCDF file, and return its path."""
-        self.samples.to_netcdf(str(path))
-        return Path(path)
+        path = Path(path)
+        with replacing(path, SAMPLES) as temporary:
+            self.samples.to_netcdf(str(temporary))
+        return path
 
     @property
     def model_spectrum(self) -> SpectrumCollection | list[SpectrumCollection]:

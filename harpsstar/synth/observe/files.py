@@ -9,7 +9,8 @@ from pathlib import Path
 
 from astropy.io import fits
 
-from harpsstar.errors import OutputError
+from harpsstar.outputs import replacing
+from harpsstar.outputs.kinds import MOCK
 from harpsstar.synth.observe.headers import blaze_file_of
 
 __all__ = ["replace", "write"]
@@ -41,11 +42,9 @@ def write(
         The file exists, the folder does not, or cannot be written to.
     """
     path = Path(path)
-    if path.exists() and not overwrite:
-        raise OutputError("file exists", hint="choose another name or overwrite it", path=path)
     buffer = io.BytesIO()
     hdus.writeto(buffer)
-    replace(buffer.getvalue(), path)
+    replace(buffer.getvalue(), path, overwrite=overwrite)
     if blaze is not None:
         buffer = io.BytesIO()
         blaze.writeto(buffer)
@@ -53,22 +52,15 @@ def write(
     return path
 
 
-def replace(content: bytes, path: Path) -> None:
+def replace(content: bytes, path: Path, *, overwrite: bool | None = None) -> None:
     """Write a file whole or not at all; compressed if its name ends in ``.gz``.
 
     Raises
     ------
     OutputError
-        It cannot be written.
+        It cannot be written, or must not be replaced, see :func:`harpsstar.outputs.check_file`.
     """
     if path.suffix == ".gz":
         content = gzip.compress(content, mtime=0)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(content)
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise OutputError(
-            f"cannot be written ({error.strerror})", hint="check the folder", path=path
-        ) from None
+    with replacing(path, MOCK, overwrite=overwrite) as temporary:
+        temporary.write_bytes(content)
