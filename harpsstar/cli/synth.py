@@ -81,23 +81,12 @@ def grid(
     vmic: Annotated[
         list[float] | None,
         typer.Option(min=0.0, help="Microturbulence, km/s; may be given more than once.",
-                     show_default="0.5, 1, 1.5 and 2"),
+                     show_default="0.5, 1, 1.5, 2 and 3"),
     ] = None,
     alpha: Annotated[
         list[float] | None,
         typer.Option(help="[alpha/Fe], dex; may be given more than once.",
-                     show_default="0 and 0.4"),
-    ] = None,
-    coarse: Annotated[
-        bool,
-        typer.Option("--coarse", help="Stop after every other temperature and gravity; with"
-                                      " --older the rest is carried over."),
-    ] = False,
-    older: Annotated[
-        Path | None,
-        typer.Option(help="A grid from which nodes not computed yet are carried over, corrected"
-                          " by the differences around them.", show_default=False),
-        Reads(),
+                     show_default="0, 0.2 and 0.4"),
     ] = None,
     vald: Annotated[
         Path | None,
@@ -114,7 +103,7 @@ def grid(
                      show_default=False),
     ] = None,
 ) -> None:
-    """Synthesise every node with PySME (about an hour per vmic and alpha on two cores).
+    """Synthesise every node with PySME: five hours of two cores for the whole grid.
 
     They are compressed to one file. Interrupted or killed, the same command goes on where it
     stopped.
@@ -126,8 +115,8 @@ def grid(
 
     axes = Axes(vmic or VMIC, alpha or ALPHA, None if vald is None else grid_lines(vald))
     with Stages() as progress:
-        facts = make(root(), work_folder(output, work), output, axes, jobs=jobs, older=older,
-                     only_coarse=coarse, scheduler=scheduler, stage=progress.stage)  # fmt: skip
+        facts = make(root(), work_folder(output, work), output, axes, jobs=jobs,
+                     scheduler=scheduler, stage=progress.stage)  # fmt: skip
     typer.echo(f"harpsstar: wrote {output}, residual rms {facts['residual_rms']}", err=True)
 
 

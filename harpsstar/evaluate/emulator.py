@@ -95,7 +95,7 @@ class EmulatorAccuracy:
         where the file does not say.
     n_nodes, carried_over : int
         Nodes, and how many of them were not synthesised with the grid's line list but carried over
-        from an older grid (:mod:`harpsstar.synth.completion`).
+        from an older grid.
     teff_range : tuple of float
         Where biases were taken, K.
     axes : dict of str to AxisError

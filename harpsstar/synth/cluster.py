@@ -13,7 +13,7 @@ import os
 import signal
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED as FIRST
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager, suppress
@@ -30,7 +30,7 @@ from harpsstar.synth import synthesis
 from harpsstar.synth.atlas9 import Deck
 from harpsstar.synth.linelist import LineArray
 
-__all__ = ["Workers", "node_flux", "workers"]
+__all__ = ["Workers", "deck_flux", "workers"]
 
 T = TypeVar("T")
 
@@ -42,10 +42,14 @@ _RETRIES = 3  # of a task whose worker dies
 _ONE_AT_A_TIME = threading.Lock()
 
 
-def node_flux(
-    lines: LineArray, deck: Deck, content: bytes, vmic: float, alpha: float
-) -> npt.NDArray[np.float32]:
-    """Synthesise one node, on whatever machine.
+def deck_flux(
+    lines: LineArray,
+    deck: Deck,
+    content: bytes,
+    alpha: float,
+    wanted: Sequence[tuple[float, npt.NDArray[np.intp] | None]],
+) -> list[npt.NDArray[np.float32]]:
+    """Synthesise nodes of one atmosphere and alpha, on whatever machine.
 
     Parameters
     ----------
@@ -54,18 +58,22 @@ def node_flux(
         Its labels; its file need not exist here.
     content : bytes
         Of that file.
-    vmic, alpha : float
-        km/s, dex.
+    alpha : float
+        dex.
+    wanted : sequence of (float, ndarray or None)
+        Microturbulence, km/s, and the pixels to be computed, all where it is None.
 
     Returns
     -------
-    ndarray
-        As :func:`harpsstar.synth.synthesis.synthesize`.
+    list of ndarray
+        As :func:`harpsstar.synth.synthesis.synthesize_each`.
     """
+    wave = synthesis.wavelengths()
+    each = [(vmic, wave if pixels is None else wave[pixels]) for vmic, pixels in wanted]
     with _ONE_AT_A_TIME, tempfile.TemporaryDirectory(prefix="harpsstar-node-") as folder:
         path = Path(folder) / deck.path.name
         path.write_bytes(content)
-        return synthesis.synthesize(replace(deck, path=path), lines, vmic=vmic, alpha=alpha)
+        return synthesis.synthesize_each(replace(deck, path=path), lines, each, alpha=alpha)
 
 
 @dataclass(frozen=True)

@@ -22,13 +22,16 @@ from . import broadening
 from .nodes import AXES, NodeGrid, lagrange_weights
 
 #: What the metadata of a grid file calls its layout.
-GRID_FORMAT = "harpsstar-grid-2"
-#: An older layout that can still be read: no alpha, all components in float16.
-OLD_GRID_FORMAT = "harpsstar-grid-1"
+GRID_FORMAT = "harpsstar-grid-3"
+#: Older layouts that can still be read: coefficients in floating point.
+OLD_GRID_FORMATS = ("harpsstar-grid-2", "harpsstar-grid-1")
 #: The arrays of a grid file.
 GRID_TENSORS = ("nodes", "mean", "components", "coefficients")
-#: The last components, rounded to eight bits: counts, their unit, their coefficients.
-ROUGH_TENSORS = ("components8", "scale8", "coefficients8")
+#: The last components, rounded to eight bits: counts and their unit.
+ROUGH_TENSORS = ("components8", "scale8")
+#: Coefficients as multiples of one step; in an older layout those of the last components.
+COUNT_TENSORS = ("step", "counts32", "counts16", "counts8")
+OLD_TENSORS = ("coefficients8",)
 #: The grid that comes with the package.
 PACKAGED_GRID = Path(__file__).parents[1] / "data" / "grid.safetensors"
 
@@ -522,13 +525,15 @@ def _read_grid(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             known = set(file.keys())
-            wanted = known.intersection(GRID_TENSORS + ROUGH_TENSORS)
+            wanted = known.intersection(
+                GRID_TENSORS + ROUGH_TENSORS + COUNT_TENSORS + OLD_TENSORS
+            )
             tensors = {name: file.get_tensor(name) for name in wanted}
     except (SafetensorError, OSError) as error:
         raise ModelError(
             f"not a readable grid ({error})", path=path, expected="a safetensors file"
         ) from error
-    if metadata.get("format") not in (GRID_FORMAT, OLD_GRID_FORMAT):
+    if metadata.get("format") not in (GRID_FORMAT, *OLD_GRID_FORMATS):
         raise ModelError(
             f"grid format {metadata.get('format')!r}", path=path, expected=repr(GRID_FORMAT)
         )
@@ -536,12 +541,17 @@ def _read_grid(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def _joined(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Put the components of both precisions into one array."""
-    if not all(name in tensors for name in ROUGH_TENSORS):
-        return tensors
-    counts, unit, last = (tensors.pop(name) for name in ROUGH_TENSORS)
-    rough = counts.float() * unit[:, None]
-    return tensors | {
-        "components": torch.cat([tensors["components"].float(), rough]),
-        "coefficients": torch.cat([tensors["coefficients"], last.float()], dim=1),
-    }
+    """Put the components and the coefficients of all precisions into one array each."""
+    joined = dict(tensors)
+    if all(name in joined for name in ROUGH_TENSORS):
+        counts, unit = (joined.pop(name) for name in ROUGH_TENSORS)
+        rough = counts.float() * unit[:, None]
+        joined["components"] = torch.cat([joined["components"].float(), rough])
+    if all(name in joined for name in COUNT_TENSORS):
+        step, *groups = (joined.pop(name) for name in COUNT_TENSORS)
+        joined["coefficients"] = torch.cat([group.float() for group in groups], dim=1) * step
+    for name in OLD_TENSORS:
+        if name in joined:
+            both = [joined["coefficients"], joined.pop(name).float()]
+            joined["coefficients"] = torch.cat(both, dim=1)
+    return joined

@@ -1,16 +1,15 @@
 """The grid: every node synthesised, resumable, then compressed to principal components.
 
-Each finished node is one small file that appears whole, so a killed run loses at most the nodes
-in flight, and the same command goes on where it stopped. Nodes that decide most come first
-(:func:`is_first`), so that an unfinished grid can be completed from an older one.
+What is synthesised at a time are the microturbulences of one atmosphere and alpha. Each finished
+node is one small file that appears whole, so a killed run loses at most what is in flight, and the
+same command goes on where it stopped.
 """
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,27 +18,24 @@ import numpy.typing as npt
 
 from harpsstar._tensors import write_tensors
 from harpsstar._version import __version__
-from harpsstar.errors import InputsMissingError
-from harpsstar.synth import atlas9, cluster, completion, linelist, synthesis
+from harpsstar.synth import atlas9, cluster, linelist, sampling, synthesis
 from harpsstar.synth.atlas9 import Deck, Node
+from harpsstar.synth.components import Components, Spectra, learn
 from harpsstar.synth.emulator import GRID_FORMAT
 from harpsstar.synth.linelist import LineArray
 
 #: km/s
-VMIC = (0.5, 1.0, 1.5, 2.0)
+VMIC = (0.5, 1.0, 1.5, 2.0, 3.0)
 #: [alpha/Fe], dex
-ALPHA = (0.0, 0.4)
-N_COMPONENTS = 350
-#: Rms error of the flux that rounding one component to eight bits may cost; more, and it keeps 16.
-_ROUNDING = 2e-5
-
-_COARSE_TEFF = frozenset(
-    (3500, 3750, 4000, 4250, 4500, 5000, 5500, 6000, 6500, 7000, 7750, 8500, 9250, 9750)
-)
-_SPARSE_TEFF = frozenset((3500, 4000, 4500, 5000, 5500, 6000, 6500, 7000, 8500, 9750))
-_SPARSE_M_H = frozenset((-2.5, -2.0, -1.5, -0.5, 0.0, 0.5))
-#: vmic and alpha of the plane from which the others are carried over.
-HOME = (completion.HOME_VMIC, 0.0)
+ALPHA = (0.0, 0.2, 0.4)
+N_COMPONENTS = 450
+#: Spectra are computed at a quarter of their pixels where there are so many times more than
+#: components: see :mod:`harpsstar.synth.sampling`.
+_MANY = 8
+#: How often the components are improved with the spectra that are not whole.
+_ROUNDS = 4
+#: Rms error of the flux that rounding may cost: of each component, and of each coefficient.
+_ROUNDING, _STEP = 2e-5, 5e-6
 
 
 def nodes(
@@ -54,35 +50,6 @@ def nodes(
     """
     chosen = atlas9.find_family(root) if decks is None else sorted(decks)
     return [Node(deck, v, a) for a in alpha for v in vmic for deck in chosen]
-
-
-def is_first(node: Node, lowest: float) -> bool:
-    """Whether a node belongs to the fifth of the grid that is computed first.
-
-    In the plane of the Sun (vmic 1 km/s, alpha 0) every other temperature (all up to 4500 K, where
-    molecules change fast), every other gravity, and ``lowest``, the lowest gravity at that
-    temperature; in the other planes, which are carried over from that one, about every other
-    temperature and no metallicity of −1.
-    """
-    deck = node.deck
-    if deck.logg != lowest and deck.logg % 1 != 0:
-        return False
-    if (node.vmic, node.alpha) == HOME:
-        return deck.teff in _COARSE_TEFF
-    return deck.teff in _SPARSE_TEFF and deck.m_h in _SPARSE_M_H
-
-
-def _first(every: Iterable[Node]) -> set[Node]:
-    lowest: dict[float, float] = {}
-    every = list(every)
-    for node in every:
-        lowest[node.deck.teff] = min(lowest.get(node.deck.teff, np.inf), node.deck.logg)
-    return {node for node in every if is_first(node, lowest[node.deck.teff])}
-
-
-def _turn(node: Node) -> tuple[float, float, float, Node]:
-    """Order of computation: alpha 0 first, and vmic near that of the Sun."""
-    return node.alpha, abs(np.log(node.vmic / HOME[0])), -node.vmic, node
 
 
 def _file(folder: Path, node: Node) -> Path:
@@ -106,7 +73,6 @@ def compute(
     jobs: int | None = None,
     progress: Callable[[int, int], None] | None = None,
     decks: Sequence[Deck] | None = None,
-    only_coarse: bool = False,
     scheduler: str | None = None,
     lines: LineArray | None = None,
 ) -> Path:
@@ -127,8 +93,6 @@ def compute(
         Called with (done, total): first with what is there, then after every node.
     decks : sequence of Deck, optional
         Some atmospheres only; all below ``root`` by default.
-    only_coarse : bool
-        Stop after the nodes of :func:`is_first`; they come first in any case.
     scheduler : str, optional
         Address of a Dask scheduler that computes the nodes, see :mod:`harpsstar.synth.cluster`.
     lines : ndarray of :data:`harpsstar.synth.linelist.DTYPE`, optional
@@ -143,65 +107,112 @@ def compute(
     lines = linelist.assemble(root) if lines is None else lines
     folder = folder / linelist.digest(lines)[:16]
     folder.mkdir(parents=True, exist_ok=True)
-    every = nodes(root, vmic, alpha, decks)
-    first = _first(every)
-    rest = [] if only_coarse else [node for node in every if node not in first]
-    every = sorted(first, key=_turn) + rest
-    missing = [node for node in every if not _file(folder, node).exists()]
-    done = len(every) - len(missing)
+    decks = atlas9.find_family(root) if decks is None else sorted(decks)
+    pairs = _pairs(decks, alpha, vmic)
+    missing = [pair.without(folder) for pair in pairs]
+    missing = [pair for pair in missing if pair.nodes]
+    total = len(pairs) * len(vmic)
+    done = total - sum(len(pair.nodes) for pair in missing)
     if progress is not None:
-        progress(done, len(every))
+        progress(done, total)
     if not missing:
         return folder
     jobs = min(jobs or os.cpu_count() or 1, len(missing))
     with cluster.workers(jobs, scheduler) as pool:
         shared = pool.share(lines)
-        tasks = ((n, (shared, n.deck, n.deck.path.read_bytes(), n.vmic, n.alpha)) for n in missing)
-        for node, flux in pool.run(cluster.node_flux, tasks):
-            _save(folder, node, flux)
-            done += 1
+        tasks = ((pair, (shared, *pair.task())) for pair in missing)
+        for pair, fluxes in pool.run(cluster.deck_flux, tasks):
+            for node, flux in zip(pair.nodes, fluxes, strict=True):
+                _save(folder, node, flux)
+            done += len(pair.nodes)
             if progress is not None:
-                progress(done, len(every))
+                progress(done, total)
     return folder
 
 
-def _principal_components(
-    flux: npt.NDArray[np.float32], n_components: int
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Mean (n_wave,) and components (k, n_wave), through the Gram matrix of the nodes."""
-    mean = flux.mean(axis=0)
-    centred = flux - mean
-    value, vector = np.linalg.eigh(centred @ centred.T)
-    largest = np.argsort(-value)[:n_components]
-    return mean, (vector[:, largest] / np.sqrt(value[largest])).T @ centred
+@dataclass(frozen=True)
+class Pair:
+    """What is synthesised at a time: nodes of one atmosphere and alpha.
+
+    Attributes
+    ----------
+    nodes : tuple of Node
+        One for each microturbulence.
+    whole : tuple of float
+        The microturbulences that are computed at all wavelengths.
+    """
+
+    nodes: tuple[Node, ...]
+    whole: tuple[float, ...]
+
+    def without(self, folder: Path) -> Pair:
+        """Leave out the nodes that are finished."""
+        return replace(self, nodes=tuple(n for n in self.nodes if not _file(folder, n).exists()))
+
+    def task(self) -> tuple[Deck, bytes, float, list[tuple[float, npt.NDArray[np.intp] | None]]]:
+        """Return what a worker needs to know: see :func:`harpsstar.synth.cluster.deck_flux`."""
+        deck, _, alpha = self.nodes[0]
+        wanted = [
+            (node.vmic, None if node.vmic in self.whole else sampling.pixels(node))
+            for node in self.nodes
+        ]
+        return deck, deck.path.read_bytes(), alpha, wanted
 
 
-def _pack(
-    flux: npt.NDArray[np.float32], n_components: int
-) -> tuple[dict[str, npt.NDArray[Any]], npt.NDArray[np.float32]]:
-    """Mean and rounded components for the file, and the components as they will be read."""
-    mean, components = _principal_components(flux, n_components)
-    spread = ((flux - mean) @ components.T).std(axis=0)
-    step = abs(components).max(axis=1) / 127
-    n_fine = int(np.flatnonzero(spread * step / np.sqrt(12) > _ROUNDING).max(initial=-1)) + 1
-    fine = components[:n_fine].astype(np.float16)
-    rough = np.round(components[n_fine:] / step[n_fine:, None]).astype(np.int8)
-    packed: dict[str, npt.NDArray[Any]] = {
-        "mean": mean,
-        "components": fine,
-        "components8": rough,
-        "scale8": step[n_fine:].astype(np.float32),
-    }
-    return packed, np.concatenate(
-        [fine.astype(np.float32), rough * step[n_fine:, None].astype(np.float32)]
+def _pairs(
+    decks: Sequence[Deck], alpha: tuple[float, ...], vmic: tuple[float, ...]
+) -> list[Pair]:
+    """List what is to be synthesised: pairs with a scout first, then by alpha and [M/H]."""
+    every = [(deck, a) for a in alpha for deck in decks]
+    many = len(every) * len(vmic) > _MANY * N_COMPONENTS
+    pairs = [
+        Pair(
+            tuple(Node(deck, v, a) for v in vmic), sampling.scouts(place, vmic) if many else vmic
+        )
+        for place, (deck, a) in enumerate(every)
+    ]
+    return sorted(
+        pairs, key=lambda p: (not p.whole, p.nodes[0].alpha, abs(p.nodes[0].deck.m_h))
     )
 
 
-def _project(flux: npt.NDArray[np.float32], mean: npt.NDArray[np.float32],
-             basis: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    """Coefficients by least squares: the rounding of the components costs nothing twice."""
-    gram = basis.astype(float) @ basis.T
-    return np.linalg.solve(gram, (basis @ (flux - mean).T).astype(float)).T
+def _packed(components: Components, spread: npt.NDArray[np.float64]) -> dict[str, Any]:
+    """Round components for the file: eight bits where that costs less than _ROUNDING, else 16."""
+    step = abs(components.basis).max(axis=1) / 127
+    fine = np.flatnonzero(spread * step / np.sqrt(12) > _ROUNDING)
+    n_fine = int(fine.max(initial=-1)) + 1
+    rough = np.round(components.basis[n_fine:] / step[n_fine:, None])
+    return {
+        "mean": components.mean,
+        "components": components.basis[:n_fine].astype(np.float16),
+        "components8": rough.astype(np.int8),
+        "scale8": step[n_fine:].astype(np.float32),
+    }
+
+
+def _unpacked(packed: dict[str, Any]) -> Components:
+    """Return the components as they will be read."""
+    rough = packed["components8"] * packed["scale8"][:, None]
+    return Components(
+        packed["mean"], np.concatenate([packed["components"].astype(np.float32), rough])
+    )
+
+
+def _counts(coefficients: npt.NDArray[np.float64], n_wave: int) -> dict[str, Any]:
+    """Round coefficients to multiples of one step, in as few bits as the largest ones need."""
+    step = np.float32(_STEP * np.sqrt(12 * n_wave))
+    counts = np.round(coefficients / step)
+    packed: dict[str, Any] = {"step": np.array([step])}
+    start = 0
+    for kind in (np.int32, np.int16, np.int8):
+        # The components are in order of variance, so those that need more bits come first.
+        bits = np.iinfo(kind).bits
+        smaller = 0 if kind is np.int8 else np.iinfo(f"int{bits // 2}").max
+        large = np.flatnonzero(abs(counts).max(axis=0) > smaller)
+        end = counts.shape[1] if kind is np.int8 else int(large.max(initial=start - 1)) + 1
+        packed[f"counts{bits}"] = counts[:, start:end].astype(kind)
+        start = end
+    return packed
 
 
 def compress(
@@ -213,8 +224,8 @@ def compress(
     alpha: tuple[float, ...] = ALPHA,
     n_components: int = N_COMPONENTS,
     decks: Sequence[Deck] | None = None,
-    older: Path | None = None,
     lines: LineArray | None = None,
+    stage: Callable[[str], Callable[[int, int], None]] = lambda _: lambda done, total: None,
 ) -> dict[str, str]:
     """Write the packaged grid: principal components, rounded, and what they were made from.
 
@@ -227,50 +238,37 @@ def compress(
     vmic, alpha : tuple of float
         km/s, dex.
     n_components : int
-        How many principal components are kept; fewer than there are nodes.
+        How many principal components are kept; fewer than there are whole spectra.
     decks : sequence of Deck, optional
         As in :func:`compute`.
-    older : Path, optional
-        A grid from which nodes that are not computed yet are carried over, corrected by the
-        differences at the computed nodes around them: see :mod:`harpsstar.synth.completion`.
     lines : ndarray of :data:`harpsstar.synth.linelist.DTYPE`, optional
         What the nodes were computed with; the packaged line list by default.
+    stage : callable, optional
+        Gives, for the name of a stage, what is told of its progress.
 
     Returns
     -------
     dict
         The file's metadata, among them ``residual_rms`` and ``residual_max`` (in continuum
-        units, of the computed nodes against what the file gives back).
+        units, of the nodes at the pixels that were computed against what the file gives back).
 
     Raises
     ------
     InputsMissingError
-        When nodes are missing and there is no older grid.
+        When nodes are missing.
     """
     every = nodes(root, vmic, alpha, decks)
-    there = np.array([_file(folder, node).exists() for node in every])
-    if older is None and not there.all():
-        raise InputsMissingError(
-            f"{int((~there).sum())} nodes of the grid have not been computed",
-            path=_file(folder, every[int(np.argmin(there))]),
-            hint="run `harpsstar synth grid` again: it resumes",
-        )
-    computed = [node for node, is_there in zip(every, there, strict=True) if is_there]
-    flux = np.stack([np.load(_file(folder, node), allow_pickle=False) for node in computed])
-    packed, basis = _pack(flux, n_components)
-    coefficients = _project(flux, packed["mean"], basis)
-    residual = flux - packed["mean"] - coefficients.astype(np.float32) @ basis
-    table = np.full((len(every), len(basis)), np.nan)
-    table[there] = coefficients
-    if older is not None:
-        start = _carried_over(older, every, packed["mean"], basis)
-        table = completion.complete(every, table, start)
-    n_fine = len(packed["components"])
+    spectra = Spectra(folder, every, synthesis.N_WAVE)
+    spectra.check()
+    sampled = any(spectra.read(node)[0] is not None for node in every)
+    components = learn(spectra, n_components, _ROUNDS if sampled else 0, stage)
+    table, _ = components.coefficients(spectra, stage("coefficients"))
+    packed = _packed(components, table.std(axis=0))
+    table, residual = _unpacked(packed).coefficients(spectra, stage("rounded coefficients"))
+    packed |= _counts(table, synthesis.N_WAVE)
     packed["nodes"] = np.array(
         [[n.deck.teff, n.deck.logg, n.deck.m_h, n.vmic, n.alpha] for n in every], np.float32
     )
-    packed["coefficients"] = table[:, :n_fine].astype(np.float32)
-    packed["coefficients8"] = table[:, n_fine:].astype(np.float16)
     lines = linelist.assemble(root) if lines is None else lines
     metadata = {
         "format": GRID_FORMAT,
@@ -280,27 +278,13 @@ def compress(
         "linelist_sha256": linelist.digest(lines),
         "linelist_lines": str(len(lines)),
         "decks_sha256": atlas9.digest(sorted({node.deck for node in every})),
-        "computed": json.dumps([node.name for node in computed]),
-        "carried_over": str(int((~there).sum())),
         "pysme": synthesis.load_pysme().pysme.__version__,
         "harpsstar": __version__,
-        "residual_rms": f"{residual.std():.3e}",
-        "residual_max": f"{abs(residual).max():.3e}",
+        "residual_rms": f"{np.sqrt(np.mean(residual[:, 0] ** 2)):.3e}",
+        "residual_max": f"{residual[:, 1].max():.3e}",
     }
     write_tensors(packed, output, metadata)
     return metadata
-
-
-def _carried_over(
-    older: Path, every: Sequence[Node], mean: npt.NDArray[np.float32],
-    basis: npt.NDArray[np.float32],
-) -> npt.NDArray[np.float64]:
-    """Coefficients (nodes, components) of an older grid's spectra, nan where it has none."""
-    before = completion.evaluate_at(older, every)
-    known = np.isfinite(before[:, 0])
-    start = np.full((len(every), len(basis)), np.nan)
-    start[known] = _project(before[known], mean, basis)
-    return start
 
 
 @dataclass(frozen=True)
@@ -327,8 +311,6 @@ def make(
     axes: Axes,
     *,
     jobs: int | None = None,
-    older: Path | None = None,
-    only_coarse: bool = False,
     scheduler: str | None = None,
     stage: Callable[[str], Callable[[int, int], None]],
 ) -> dict[str, str]:
@@ -338,9 +320,9 @@ def make(
     """
     vmic, alpha = tuple(sorted(set(axes.vmic))), tuple(sorted(set(axes.alpha)))
     finished = compute(
-        root, folder, vmic=vmic, alpha=alpha, jobs=jobs, only_coarse=only_coarse,
-        scheduler=scheduler, lines=axes.lines, progress=stage("nodes"),
+        root, folder, vmic=vmic, alpha=alpha, jobs=jobs, scheduler=scheduler, lines=axes.lines,
+        progress=stage("nodes"),
     )  # fmt: skip
     return compress(
-        root, finished, output, vmic=vmic, alpha=alpha, older=older, lines=axes.lines
+        root, finished, output, vmic=vmic, alpha=alpha, lines=axes.lines, stage=stage
     )

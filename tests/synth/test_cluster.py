@@ -14,7 +14,7 @@ import pytest
 from harpsstar.errors import ConfigError
 from harpsstar.synth import linelist, synthesis
 from harpsstar.synth.atlas9 import find_decks
-from harpsstar.synth.cluster import Workers, node_flux, workers
+from harpsstar.synth.cluster import Workers, deck_flux, workers
 
 WAVES = 9
 
@@ -140,13 +140,18 @@ class TestDask:
         decks = find_decks(inputs_root)[:: 253 * 4][:2]
         with workers(1, cluster.scheduler_address) as some:
             shared = some.share(lines)
+            few = np.arange(0, synthesis.N_WAVE, 4)
+            wanted = [(1.0, None), (2.0, few)]
             nodes = [
-                (deck.name, (shared, deck, deck.path.read_bytes(), 1.0, 0.0)) for deck in decks
+                (deck.name, (shared, deck, deck.path.read_bytes(), 0.0, wanted)) for deck in decks
             ]
-            found = dict(some.run(node_flux, nodes))
+            found = dict(some.run(deck_flux, nodes))
         for deck in decks:
+            whole, part = found[deck.name]
             expected = synthesis.synthesize(deck, lines, vmic=1.0)
-            np.testing.assert_array_equal(found[deck.name], expected)
+            np.testing.assert_array_equal(whole, expected)
+            expected = synthesis.synthesize(deck, lines, vmic=2.0)
+            np.testing.assert_array_equal(part, expected[few])
 
     def test_workers_of_another_version_are_refused(self, cluster, monkeypatch):
         from harpsstar.synth import cluster as module

@@ -394,7 +394,7 @@ def test_unusable_files_are_named(tmp_path):
     path.write_bytes(b"SIMPLE  =                    T")
     with pytest.raises(ModelError, match="not a readable grid"):
         Emulator.load(path)
-    with pytest.raises(ModelError, match="harpsstar-grid-2"):
+    with pytest.raises(ModelError, match="harpsstar-grid-3"):
         Emulator.load(write(path, tensors, format="other"))
     with pytest.raises(ModelError, match="do not fit"):
         Emulator.load(write(path, tensors | {"mean": torch.ones(10)}))
