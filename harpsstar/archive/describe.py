@@ -11,7 +11,9 @@ import numpy as np
 
 from harpsstar.errors import CoverageError
 from harpsstar.io import Observation
+from harpsstar.io.blaze import check_blaze_dir
 from harpsstar.io.build import Reading
+from harpsstar.io.given import NOTHING, Given
 from harpsstar.io.products import read_arrays
 from harpsstar.plotting import BLACK, BLUE, ORANGE, RED, check_picture, new_figure, save, style
 from harpsstar.spectra.frame import canonical_wavelengths
@@ -40,7 +42,11 @@ class Description:
 
 
 def describe(
-    path: str | Path, *, blaze_dir: str | Path | None = None, plot: Path | None = None
+    path: str | Path,
+    *,
+    blaze_dir: str | Path | None = None,
+    plot: Path | None = None,
+    given: Given = NOTHING,
 ) -> Description:
     """Describe one file.
 
@@ -52,6 +58,8 @@ def describe(
         Where its blaze file may lie, if not beside it.
     plot : Path, optional
         A picture to draw, see :func:`draw`.
+    given : Given, optional
+        What the user says of a file that does not say it.
 
     Raises
     ------
@@ -62,7 +70,8 @@ def describe(
     """
     if plot is not None:
         check_picture(plot)
-    spectrum = read_arrays(path, blaze_dir=blaze_dir)
+    check_blaze_dir(blaze_dir)
+    spectrum = read_arrays(path, blaze_dir=blaze_dir, given=given)
     if plot is not None:
         save(draw(spectrum, Path(path).name), plot)
     observation = spectrum.observation
@@ -124,6 +133,9 @@ def _facts(observation: Observation) -> dict[str, str]:
         "instrument": observation.instrument or "unknown",
         "product": observation.product,
         "BJD": _number(observation.bjd, ".5f"),
+        "frame": observation.frame,
+        "resolving power": f"{observation.resolution:.0f}"
+        + (" (assumed)" if observation.resolution_assumed else ""),
         "barycentric velocity": _number(observation.berv, ".3f", " km/s"),
         "velocity in the header": _number(observation.rv_header, ".3f", " km/s"),
         "SNR per pixel": _number(observation.snr, ".0f"),

@@ -61,7 +61,8 @@ def _measured(settings: Settings, inputs: Sequence[Input]) -> Iterator[Any]:
     predictor = load_predictor(settings)
     for item in inputs:
         with fenced(item.name, settings.seconds, settings.memory):
-            prepared = attempt(item.name, predictor.bank, blaze_dir=settings.blaze_dir)
+            prepared = attempt(item.name, predictor.bank, blaze_dir=settings.blaze_dir,
+                               given=settings.given)  # fmt: skip
         results: list[Any] = predictor.infer([prepared] if isinstance(prepared, Prepared) else [])
         yield results[0] if results else None
 

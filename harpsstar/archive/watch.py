@@ -24,6 +24,7 @@ from harpsstar.archive.files import Found, Stamp, find, stamp_of
 from harpsstar.archive.journal import Journal, journal_of
 from harpsstar.archive.pool import make_pool
 from harpsstar.errors import ReadError
+from harpsstar.io.blaze import check_blaze_dir
 from harpsstar.io.files import load_bytes
 
 #: Seconds after which a file that does not grow is done even if it is not whole: its row then
@@ -70,6 +71,7 @@ def watch_files(
     """
     options = replace(options or Options(), append=True, refresh=False)
     tell = on_event or nobody
+    check_blaze_dir(options.blaze_dir)
     path = check_output(Path(output), options)
     folders = list(folders)
     with closing(make_pool(options.workers(0), options.scheduler)) as pool:

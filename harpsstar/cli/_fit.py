@@ -34,10 +34,15 @@ _STYLE = {"ok": "green", "flagged": "yellow", "failed": "red"}
 
 
 def inputs_of(files: Iterable[str]) -> list[tuple[Path, HarpsstarError | None]]:
-    """Files behind what the user named, and why there is none behind a name."""
+    """Spectra behind what the user named, and why there is none behind a name.
+
+    What a folder holds beside spectra is left out, as for ``predict``.
+    """
+    from harpsstar.archive.facts import read_facts
     from harpsstar.archive.files import find
 
-    return [(found.path, found.problem) for found in find(files)]
+    return [(found.path, found.problem) for found in find(files)
+            if found.named or found.problem or not read_facts(found.path).skip]  # fmt: skip
 
 
 class Progress:

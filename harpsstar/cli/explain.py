@@ -11,7 +11,7 @@ from harpsstar.cli import _archive as ask
 
 
 def explain(
-    file: Annotated[Path, typer.Argument(help="A FITS file.", show_default=False)],
+    file: Annotated[Path, typer.Argument(help="A FITS or text file.", show_default=False)],
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", show_default=False,
@@ -24,6 +24,9 @@ def explain(
     top: Annotated[int, typer.Option(min=1, help="Lines shown for each label.")] = 10,
     model: ask.Model = None,
     blaze_dir: ask.BlazeDir = None,
+    resolution: ask.Resolution = None,
+    medium: ask.Medium = "",
+    frame: ask.Frame = "",
 ) -> None:
     """Say which lines decide on Teff, logg, [M/H] and vsini of a spectrum.
 
@@ -33,5 +36,6 @@ def explain(
     from harpsstar.cli._explain import show_explanation
     from harpsstar.infer.explain import explain_and_write
 
+    given = ask.given(resolution, medium, frame)
     show_explanation(explain_and_write(file, output=output, picture=picture, n=top, model=model,
-                                       blaze_dir=blaze_dir), top)
+                                       blaze_dir=blaze_dir, given=given), top)

@@ -10,6 +10,8 @@ from typing import Annotated
 
 import typer
 
+from harpsstar.cli import _archive as ask
+
 
 class Sampler(enum.StrEnum):
     """How the posterior is found."""
@@ -22,7 +24,7 @@ def fit(
     files: Annotated[
         list[str],
         typer.Argument(
-            help="FITS files, folders (searched to every depth) or quoted patterns.",
+            help="FITS or text files, folders (searched to every depth) or quoted patterns.",
             show_default=False,
         ),
     ],
@@ -82,6 +84,9 @@ def fit(
             show_default="beside each spectrum",
         ),
     ] = None,
+    resolution: ask.Resolution = None,
+    medium: ask.Medium = "",
+    frame: ask.Frame = "",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what failed.")] = False,
     overwrite: Annotated[
         bool, typer.Option(help="Replace an existing output (whole, when all is done).")
@@ -97,7 +102,8 @@ def fit(
     from harpsstar.infer.fit.options import parse
 
     options = parse(fix or (), prior or (), tie or (), sampler=sampler.value, seed=seed)
-    job = Job(options, output, model, blaze_dir, together, samples, plots, overwrite)
+    given = ask.given(resolution, medium, frame)
+    job = Job(options, output, model, blaze_dir, together, samples, plots, overwrite, given)
     job.check()
     with Progress(quiet=quiet) as progress:
         outcome = fit_files(inputs_of(files), job, command=shlex.join(["harpsstar", *sys.argv[1:]]),

@@ -7,14 +7,21 @@ from typing import Annotated
 
 import typer
 
+from harpsstar.cli import _archive as ask
+
 
 def inspect(
-    file: Annotated[Path | None, typer.Argument(help="A FITS file.", show_default=False)] = None,
+    file: Annotated[
+        Path | None, typer.Argument(help="A FITS or text file.", show_default=False)
+    ] = None,
     blaze_dir: Annotated[
         Path | None,
         typer.Option(help="Where its blaze file is, if not beside it.",
                      show_default="beside the file"),
     ] = None,
+    resolution: ask.Resolution = None,
+    medium: ask.Medium = "",
+    frame: ask.Frame = "",
     plot: Annotated[
         Path | None,
         typer.Option(help="Picture of the spectrum to draw: .png, .pdf or .svg.",
@@ -35,6 +42,7 @@ def inspect(
     if file is not None:
         from harpsstar.archive.describe import describe
 
-        description = describe(file, blaze_dir=blaze_dir, plot=plot)
+        description = describe(file, blaze_dir=blaze_dir, plot=plot,
+                               given=ask.given(resolution, medium, frame))  # fmt: skip
         show_description(description)
         raise typer.Exit(ExitCode.NOTHING_DONE if description.problem else ExitCode.OK)

@@ -23,6 +23,7 @@ from harpsstar.infer.estimate import Estimate
 from harpsstar.infer.predict import Measurement, predictor
 from harpsstar.infer.prepare import Source
 from harpsstar.infer.refine import influence
+from harpsstar.io.given import NOTHING, Given
 from harpsstar.io.results import check_table_output, provenance, replacing
 from harpsstar.labels import LABELS, NAMES, NUISANCES
 from harpsstar.nn.image import ImageNetwork
@@ -141,6 +142,7 @@ def explain(
     *,
     model: str | Path | None = None,
     blaze_dir: str | Path | None = None,
+    given: Given = NOTHING,
 ) -> Explanation:
     """Say which pixels and lines decide on teff, logg, m_h and vsini.
 
@@ -152,6 +154,8 @@ def explain(
         Packaged model or weights file; ``"default"`` if not given.
     blaze_dir : path, optional
         Folder with blaze files.
+    given : Given, optional
+        What the user says of a file that does not say it.
 
     Returns
     -------
@@ -175,7 +179,7 @@ def explain(
     than 1 %: see :func:`owners`.
     """
     ready = predictor(model or "default")
-    result = ready.measure(spectrum, blaze_dir=blaze_dir)
+    result = ready.measure(spectrum, blaze_dir=blaze_dir, given=given)
     return explain_measurement(
         result, ready.emulator, ready.estimator.mismatch, ready.model.network
     )
@@ -248,12 +252,13 @@ def explain_and_write(
     n: int = 10,
     model: str | Path | None = None,
     blaze_dir: str | Path | None = None,
+    given: Given = NOTHING,
 ) -> Explanation:
     """:func:`explain`, then write the table (ECSV) and draw the picture, which are tried before it.
 
     Parameters
     ----------
-    spectrum, model, blaze_dir
+    spectrum, model, blaze_dir, given
         As for :func:`explain`.
     output, picture : Path, optional
         An existing file is only ever replaced whole.
@@ -271,7 +276,7 @@ def explain_and_write(
         check_table_output(output)
     if picture is not None:
         check_picture(picture)
-    result = explain(spectrum, model=model, blaze_dir=blaze_dir)
+    result = explain(spectrum, model=model, blaze_dir=blaze_dir, given=given)
     if output is not None:
         with replacing(output) as temporary:
             result.table.write(temporary, format="ascii.ecsv", overwrite=True)

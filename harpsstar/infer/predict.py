@@ -1,4 +1,4 @@
-"""``predict``: from files or spectra to a table, one row each, whatever happens."""
+"""``predict``: from files or spectra to rows, one for each, whatever happens."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,8 +18,9 @@ from harpsstar.errors import CoverageError, ModelError
 from harpsstar.infer import quality
 from harpsstar.infer.estimate import Estimate, Estimator
 from harpsstar.infer.mismatch import FLOOR
-from harpsstar.infer.prepare import Prepared, Source, attempt, failed_row, one_by_one, prepare
-from harpsstar.io.results import Row, provenance, to_table
+from harpsstar.infer.prepare import Prepared, Source, attempt, failed_row, prepare
+from harpsstar.io.given import NOTHING, Given
+from harpsstar.io.results import Row
 from harpsstar.labels import NAMES, NUISANCES, RV
 from harpsstar.nn import zoo
 from harpsstar.spectra.companion import find_companion
@@ -28,9 +29,6 @@ from harpsstar.spectra.frame import canonical_wavelengths
 from harpsstar.spectra.noise import plateaus, snr_per_pixel
 from harpsstar.spectra.velocity import Bank, bank_of
 from harpsstar.synth.emulator import Emulator
-
-if TYPE_CHECKING:
-    from astropy.table import QTable
 
 #: The part of the error of the physics that is the same for every star: K, dex, dex, km/s.
 MODEL_ERROR = np.array(FLOOR)
@@ -96,7 +94,11 @@ class Predictor:
         return bank_of(self.emulator)
 
     def measure(
-        self, spectrum: Source, *, blaze_dir: str | Path | None = None
+        self,
+        spectrum: Source,
+        *,
+        blaze_dir: str | Path | None = None,
+        given: Given = NOTHING,
     ) -> Measurement:
         """Measure one spectrum.
 
@@ -114,7 +116,7 @@ class Predictor:
         CoverageError
             When it has too few usable pixels in 5025–5393 Å.
         """
-        (result,) = self.infer([prepare(spectrum, self.bank, blaze_dir=blaze_dir)])
+        (result,) = self.infer([prepare(spectrum, self.bank, blaze_dir=blaze_dir, given=given)])
         if isinstance(result, Exception):
             raise result
         return result
@@ -125,6 +127,7 @@ class Predictor:
         files: Sequence[str] | None = None,
         *,
         blaze_dir: str | Path | None = None,
+        given: Given = NOTHING,
     ) -> list[Row]:
         """Measure spectra together; one that fails gets a failed row and costs no other its row.
 
@@ -139,7 +142,7 @@ class Predictor:
         """
         names = [""] * len(spectra) if files is None else files
         return self.rows_of([
-            attempt(source, self.bank, blaze_dir=blaze_dir, file=name or None)
+            attempt(source, self.bank, blaze_dir=blaze_dir, file=name or None, given=given)
             for source, name in zip(spectra, names, strict=True)
         ])  # fmt: skip
 
@@ -215,6 +218,7 @@ class Predictor:
             companion=(second.significance, second.share),
             clipped=max(item.observation.clipped, float(flat)),
             saturated=any("saturated" in note for note in item.observation.notes),
+            resolution_assumed=item.observation.resolution_assumed,
         )
 
     @staticmethod
@@ -247,8 +251,8 @@ class Predictor:
             product=seen.product,
             bjd=seen.bjd,
             snr=float(result.snr),
-            rv=result.rv,
-            rv_err=result.rv_err,
+            rv=result.rv if seen.frame == "barycentric" else np.nan,
+            rv_err=result.rv_err if seen.frame == "barycentric" else np.nan,
             covariance=total,
             chi2_red=float(result.estimate.chi2_red),
             flags=int(result.flags),
@@ -271,6 +275,7 @@ def predict_rows(
     *,
     model: str | Path | None = None,
     blaze_dir: str | Path | None = None,
+    given: Given = NOTHING,
 ) -> Iterator[Row]:
     """Measure spectra in small batches; a bad one becomes a row with a reason.
 
@@ -282,6 +287,8 @@ def predict_rows(
         Packaged model or weights file; ``"default"`` if not given.
     blaze_dir : path, optional
         Folder with blaze files.
+    given : Given, optional
+        What the user says of files that do not say it.
 
     Yields
     ------
@@ -294,44 +301,10 @@ def predict_rows(
     """
     ready = predictor(model or "default")
     for batch in _batched(sources):
-        yield from ready.rows(batch, blaze_dir=blaze_dir)
+        yield from ready.rows(batch, blaze_dir=blaze_dir, given=given)
 
 
 def _batched(sources: Iterable[Source]) -> Iterator[list[Source]]:
     iterator = iter(sources)
     while batch := list(islice(iterator, BATCH)):
         yield batch
-
-
-def predict(
-    sources: Source | Iterable[Source],
-    *,
-    model: str | Path | None = None,
-    blaze_dir: str | Path | None = None,
-) -> QTable:
-    """Measure teff, logg, m_h and vsini of spectra.
-
-    Parameters
-    ----------
-    sources : path, Spectrum, SpectrumCollection, or an iterable of them
-        Files of the pipeline, or spectra as :func:`harpsstar.read` returns them.
-    model : str or Path, optional
-        Name of a packaged model, or a weights file; the packaged default without.
-    blaze_dir : path, optional
-        Folder with blaze files, searched before each file's own folder.
-
-    Returns
-    -------
-    QTable
-        One row per source, in their order: labels with units (K, dex, dex, km/s), errors of the
-        same units, and ``covariance`` of shape (4, 4); columns as in
-        ``docs/reference/columns.md``. A source that cannot be used has a row with ``status``
-        ``"failed"`` and the reason in ``message``; it raises nothing.
-
-    Raises
-    ------
-    ModelError
-        The model cannot be used.
-    """
-    rows = list(predict_rows(one_by_one(sources), model=model, blaze_dir=blaze_dir))
-    return to_table(rows, provenance("harpsstar.predict", predictor(model or "default").model.card))

@@ -27,6 +27,7 @@ class Flag(enum.IntFlag):
     EMISSION = 512
     LARGE_ERROR = 1024
     CLIPPED = 2048
+    RESOLUTION_ASSUMED = 16384
 
 
 #: Flag to (what raises it, what to do).
@@ -85,6 +86,11 @@ MEANING: dict[Flag, tuple[str, str]] = {
         "more than 5 % of the pixels lie in runs with exactly one value",
         "something has clipped the spectrum: take it as the pipeline delivers it",
     ),
+    Flag.RESOLUTION_ASSUMED: (
+        "nothing says the resolving power, so that 115,000 was assumed: vsini takes up the "
+        "difference, and the other labels follow it",
+        "give it with --resolution (resolution= in Python)",
+    ),
 }
 
 #: Flags that make a row ``flagged``; the others inform and leave it ``ok``.
@@ -113,7 +119,7 @@ class Evidence:
     ``order_share`` is (8,), the share of usable pixels of each order; ``labels`` and ``sigma``
     (4,) in physical units; ``lowest_logg`` the grid's limit at this teff; ``resolution`` the
     resolving power; ``companion`` significance and share of a second set of lines; ``emission``
-    and ``clipped`` shares of pixels.
+    and ``clipped`` shares of pixels; ``resolution_assumed`` whether the resolving power is a guess.
     """
 
     labels: npt.NDArray[np.float64]
@@ -130,6 +136,7 @@ class Evidence:
     emission: float = 0.0
     companion: tuple[float, float] = (0.0, 0.0)
     clipped: float = 0.0
+    resolution_assumed: bool = False
 
 
 def near_edge(evidence: Evidence) -> bool:
@@ -185,6 +192,7 @@ def assess(evidence: Evidence) -> Flag:
         Flag.EMISSION: not evidence.emission <= MAX_EMISSION,
         Flag.LARGE_ERROR: _is_uncertain(evidence),
         Flag.CLIPPED: not evidence.clipped <= MAX_CLIPPED,
+        Flag.RESOLUTION_ASSUMED: evidence.resolution_assumed,
     }
     total = Flag(0)
     for flag, is_raised in raised.items():

@@ -64,11 +64,14 @@ def read_e2ds(
 
     notes: list[str] = []
     berv = cards.number("berv")
+    frame = "barycentric"
     if abs(berv) < _MAX_BERV:
         factor = barycentric_factor(berv)
         wave, width = wave * factor, width * factor
     else:
-        notes.append("no usable BERV card: wavelengths are those of the observatory")
+        frame = "topocentric"
+        notes.append("no usable BERV card: wavelengths are those of the observatory and the star's "
+                     "velocity stays unknown")  # fmt: skip
 
     variance = _variance(electrons, cards, instrument)
     mask = _bad_pixels(electrons, variance, instrument, notes)
@@ -99,6 +102,7 @@ def read_e2ds(
         resolution=instrument.resolution,
         clipped=float(clipped.mean()),
         notes=tuple(notes),
+        frame=frame,
     )
     return reading(wave, flux, sigma, mask, header, observation)
 

@@ -10,17 +10,18 @@ from typing import Any
 import numpy as np
 
 from harpsstar.errors import ReadError, UnknownInstrumentError, WrongProductError
-from harpsstar.instruments import Instrument, from_header, prefixes
+from harpsstar.instruments import Instrument, prefixes
 
-__all__ = ["Cards", "canonical_snr", "classify", "is_product"]
+__all__ = ["EXPECTED", "Cards", "canonical_snr", "classify", "is_pipeline_spectrum",
+           "refuse_calibration"]
 
 #: First word of DPR TYPE (what fibre A saw) of frames that hold no star.
 _CALIBRATIONS = frozenset(
     ("BIAS", "CONTAM", "DARK", "DOME", "EFF", "FLAT", "FP", "LAMP", "LED", "LFC", "ORDERDEF")
     + ("THAR", "TUN", "WAVE")
 )
-_SPECTRUM = re.compile(r"(S2D_BLAZE|S2D|S1D)(_SKYSUB|_TELL_CORR|_FINAL)*_A")
-_EXPECTED = "a star's spectrum: e2ds_A, s1d_A, S2D_A, S2D_BLAZE_A or S1D_A"
+_SPECTRUM = re.compile(r"((S2D_BLAZE|S2D|S1D)(_SKYSUB|_TELL_CORR|_FLUXCAL)*)(_FINAL)?_A")
+EXPECTED = "a star's spectrum: a pipeline product of fibre A, or any with wavelength and flux"
 _OLD_NAMES = {"LAMP": "blaze or flat-field frame", "WAVE": "wavelength calibration"}
 #: Physical orders of the eight canonical rows; m·λ is the same for all three spectrographs.
 _CANONICAL_M = (114, 121)
@@ -37,14 +38,13 @@ def classify(cards: Mapping[str, Any], path: str = "") -> str:
     Returns
     -------
     str
-        ``"e2ds"``, ``"s1d"``, ``"S2D"``, ``"S2D_BLAZE"`` or ``"S1D"``.
+        ``"e2ds"``, ``"s1d"``, ``"S2D"``, ``"S2D_BLAZE"`` or ``"S1D"``; those of the new pipeline
+        with what was done to them, as ``"S1D_SKYSUB"``.
 
     Raises
     ------
     WrongProductError
         A product without a stellar spectrum of fibre A.
-    UnknownInstrumentError
-        Neither a known product nor a known instrument.
     """
     category = _first(cards, "PRO CATG")
     if category:
@@ -52,55 +52,53 @@ def classify(cards: Mapping[str, Any], path: str = "") -> str:
     return _old(cards, path)
 
 
-def is_product(cards: Mapping[str, Any], *products: str) -> bool:
-    """Tell whether a header is of one of these products and of a known instrument."""
-    try:
-        from_header(cards)
-        return classify(cards) in products
-    except ReadError:
-        return False
+def is_pipeline_spectrum(cards: Mapping[str, Any]) -> bool:
+    """Tell whether a header names a spectrum of the new pipeline."""
+    return bool(_SPECTRUM.fullmatch(_first(cards, "PRO CATG")))
 
 
 def _new(category: str, cards: Mapping[str, Any], path: str) -> str:
     match = _SPECTRUM.fullmatch(category)
     if match:
-        _refuse_calibration(cards, path)
+        refuse_calibration(cards, path)
         return match.group(1)
-    raise _wrong(f"product {category}", cards, path)
+    raise _wrong(f"product {category}", path)
 
 
 def _old(cards: Mapping[str, Any], path: str) -> str:
     axes = str(cards.get("NAXIS", "0"))
     unit = str(cards.get("CTYPE1", "")).lower()
     if unit.startswith("km"):
-        raise _wrong("cross-correlation function (ccf) or bisector", cards, path)
-    _refuse_calibration(cards, path)
+        raise _wrong("cross-correlation function (ccf) or bisector", path)
+    refuse_calibration(cards, path)
     blaze = _first(cards, "DRS BLAZE FILE")
     if re.search(r"_B\b", blaze.partition("blaze")[2]):
-        raise _wrong("spectrum of fibre B", cards, path)
+        raise _wrong("spectrum of fibre B", path)
+    if axes == "1" or (axes == "2" and str(cards.get("NAXIS2", "")) == "1"):
+        return "s1d"
     if axes == "2":
         return "e2ds"
-    if axes == "1":
-        return "s1d"
-    raise _wrong("raw frame or unknown product (no PRO CATG card)", cards, path)
+    raise _wrong("raw frame or unknown product (no PRO CATG card)", path)
 
 
-def _refuse_calibration(cards: Mapping[str, Any], path: str) -> None:
+def refuse_calibration(cards: Mapping[str, Any], path: str) -> None:
+    """Refuse what no star was seen in.
+
+    Raises
+    ------
+    WrongProductError
+        A calibration frame.
+    """
     kind = _first(cards, "DPR TYPE")
     source = kind.upper().partition(",")[0]
     if source in _CALIBRATIONS:
         name = _OLD_NAMES.get(source, "calibration frame")
-        raise _wrong(f"{name} (DPR TYPE = {kind})", cards, path)
+        raise _wrong(f"{name} (DPR TYPE = {kind})", path)
 
 
-def _wrong(found: str, cards: Mapping[str, Any], path: str) -> ReadError:
-    """Say which instrument is not known rather than which of its products was found."""
-    try:
-        from_header(cards, path)
-    except UnknownInstrumentError as error:
-        return error
+def _wrong(found: str, path: str) -> WrongProductError:
     return WrongProductError(
-        found, expected=_EXPECTED, hint="leave this file out", path=path or None
+        found, expected=EXPECTED, hint="leave this file out", path=path or None
     )
 
 

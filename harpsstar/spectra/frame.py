@@ -6,6 +6,7 @@ of HARPS-N before a network sees it. What is missing is a weight of zero, never 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -112,6 +113,7 @@ def pixels_from(spectrum: SpectrumCollection | Spectrum) -> Pixels:
     CoverageError
         If less than 20 % of the canonical range has usable pixels.
     """
+    _check_one(spectrum)
     return pixels_of(
         spectrum.spectral_axis.to_value("AA"),
         spectrum.flux.value,
@@ -165,9 +167,22 @@ def pixels_of(
     return Pixels(wave, flux / scale, ivar * scale**2, name)
 
 
+def _check_one(spectrum: SpectrumCollection | Spectrum) -> None:
+    """Refuse several spectra on one wavelength axis: they may be of several stars."""
+    shape = np.shape(spectrum.flux)
+    if np.shape(spectrum.spectral_axis) != shape:
+        raise CoverageError(
+            f"a Spectrum with flux of shape {shape} on one wavelength axis",
+            expected="one spectrum, or a SpectrumCollection with wavelengths for each order",
+            hint="give each row as a Spectrum of its own",
+        )
+
+
 def _name_of(spectrum: SpectrumCollection | Spectrum) -> str:
     meta: Any = spectrum.meta or {}
-    observation = meta.get("observation")
+    # SpectrumCollection.from_spectra makes a list of the spectra's own.
+    first = meta[0] if isinstance(meta, list | tuple) and meta else meta
+    observation = first.get("observation") if isinstance(first, Mapping) else None
     return str(getattr(observation, "file", "") or getattr(observation, "target", ""))
 
 

@@ -11,6 +11,8 @@ from harpsstar.errors import HarpsstarError
 from harpsstar.infer.fit.options import Options
 from harpsstar.infer.fit.plots import load_corner
 from harpsstar.infer.fit.sampler import load_arviz
+from harpsstar.io.blaze import check_blaze_dir
+from harpsstar.io.given import NOTHING, Given
 from harpsstar.io.results import Row, check_output, make_folder, provenance, write_table
 from harpsstar.plotting import Stems, picture_folder, save
 
@@ -43,6 +45,8 @@ class Job:
         Folders for draws (NetCDF) and pictures.
     overwrite : bool
         Whether an existing output may be replaced.
+    given : Given
+        What the user says of files that do not say it.
     """
 
     options: Options
@@ -53,6 +57,7 @@ class Job:
     samples: Path | None = None
     plots: Path | None = None
     overwrite: bool = True
+    given: Given = NOTHING
 
     def check(self) -> None:
         """Find out what cannot be written before any file is opened, and make the folders.
@@ -63,7 +68,10 @@ class Job:
             An output cannot be written.
         InputsMissingError
             A package is not installed that draws pictures or stores samples.
+        ConfigError
+            The folder for blaze files does not exist.
         """
+        check_blaze_dir(self.blaze_dir)
         if self.output is not None:
             check_output(self.output, overwrite=self.overwrite)
         if self.samples is not None:
@@ -130,7 +138,8 @@ def fit_files(
     from harpsstar.infer.fit.engine import Fitter
     from harpsstar.infer.fit.result import fit_table
 
-    fitter = Fitter(job.options, model=job.model, blaze_dir=job.blaze_dir)
+    fitter = Fitter(job.options, model=job.model, blaze_dir=job.blaze_dir,
+                    given=job.given)  # fmt: skip
     results: dict[int, Result] = {}
     interrupted = False
     names = Stems()

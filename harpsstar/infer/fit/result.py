@@ -246,7 +246,8 @@ class FitResult:
             values[f"{name}_err"] = math.sqrt(total[i, i])
             values[f"{name}_err_noise"] = math.sqrt(noise[i, i])
         suffix = "" if len(self.spectra) == 1 else f"_{index + 1}"
-        rv, rv_err = self[f"rv{suffix}"]
+        known = seen.frame == "barycentric"
+        rv, rv_err = self[f"rv{suffix}"] if known else (math.nan, math.nan)
         flags = self._flags(index, median, np.sqrt(np.diag(noise)))
         serious = bool(flags & quality.SERIOUS) or not self.solution.converged
         return Row(
