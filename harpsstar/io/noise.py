@@ -16,7 +16,9 @@ __all__ = ["header_noise", "scatter_noise"]
 _ORDER_CONSTANT = 612000.0
 
 
-def scatter_noise(flux: Array, mask: Mask, block: int = 512) -> Array:
+def scatter_noise(
+    flux: Array, mask: Mask, block: int = 512, *, resampled: bool = True
+) -> Array:
     """Error of one pixel from fourth differences, which smooth lines hardly enter.
 
     Like DER_SNR (Stoehr et al. 2008, ADASS XVII) one order higher, in blocks, with photon-like
@@ -30,12 +32,17 @@ def scatter_noise(flux: Array, mask: Mask, block: int = 512) -> Array:
         Flux, finite where not masked.
     mask : ndarray of bool (n,)
         True for bad pixels.
+    block : int
+        Pixels of a block.
+    resampled : bool
+        Whether pixels were interpolated; those of extracted orders were not.
 
     Returns
     -------
     ndarray (n,)
         Standard deviations; nan where the spectrum is too short or has no signal.
     """
+    factor = 2.4 if resampled else 1.0
     n_blocks = max(1, flux.size // block)
     y = np.where(mask, np.nan, flux)
     difference = np.full(flux.size, np.nan)
@@ -47,7 +54,7 @@ def scatter_noise(flux: Array, mask: Mask, block: int = 512) -> Array:
         values = values[np.isfinite(values)]
         if values.size < 20:
             continue
-        noise = 2.4 * MAD_TO_SIGMA * np.median(np.abs(values)) / np.sqrt(70.0)
+        noise = factor * MAD_TO_SIGMA * np.median(np.abs(values)) / np.sqrt(70.0)
         level = np.nanmedian(y[part])
         # Between pure read noise (constant) and pure photon noise; never below a tenth.
         share = np.clip(y[part] / level, 0.1, None) if level > 0 else 1.0

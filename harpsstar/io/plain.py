@@ -35,8 +35,9 @@ _MAX_BERV = 40.0
 MIN_PIXELS = 100
 #: Pixels next to a gap that interpolation has touched.
 _GAP_EDGE = 5
-#: Share of the continuum by which a star's spectrum varies within 2 Å, at least, by lines or noise.
-_LEAST_STRUCTURE = 3e-4
+#: What tells a spectrum from a smooth curve: how far pixels stand from their surroundings of 2 Å, in
+#: what share of them, and by how much neighbours scatter; in units of the continuum.
+_LEAST_STRUCTURE, _STEPS, _LEAST_NOISE = 3e-4, 0.05, 1e-6
 _FRAMES = {
     "BARYCENT": "barycentric", "HELIOCEN": "barycentric", "TOPOCENT": "topocentric",
     "SOURCE": "rest",
@@ -304,7 +305,7 @@ def _errors(
     notes.append("errors estimated from the scatter between pixels")
     if flux.ndim == 1:
         return scatter_noise(flux, mask), snr_orders
-    rows = [scatter_noise(f, m) for f, m in zip(flux, mask, strict=True)]
+    rows = [scatter_noise(f, m, resampled=False) for f, m in zip(flux, mask, strict=True)]
     return np.array(rows), snr_orders
 
 
@@ -317,13 +318,15 @@ def _refuse_smooth(wave: Array, flux: Array, mask: Mask, path: str) -> None:
     if w.size < 1000:
         return
     width = max(3, int(2.0 / float(np.median(np.diff(w)))) | 1)
-    kernel = np.ones(width) / width
     middle = slice(width, -width)
-    smooth = np.convolve(f, kernel, "same")[middle]
-    rough = np.abs(f[middle] - smooth) / np.maximum(np.abs(smooth), 1e-30)
-    if rough.size and np.percentile(rough, 99.0) < _LEAST_STRUCTURE:
+    smooth = np.convolve(f, np.ones(width) / width, "same")[middle]
+    level = np.maximum(np.abs(smooth), 1e-30)
+    structure = np.abs(f[middle] - smooth) > _LEAST_STRUCTURE * level
+    noise = np.median(np.abs(np.diff(f, n=4))) / np.median(level)
+    # A curve in pieces has steps between them; a star without noise has lines.
+    if noise < _LEAST_NOISE and structure.mean() < _STEPS:
         raise WrongProductError(
-            "a smooth curve: it varies by less than 0.03 % within 2 Å, without lines or noise",
+            "a smooth curve without lines and noise, such as a continuum or a response",
             expected="a star's spectrum", hint="leave this file out", path=path or None,
         )  # fmt: skip
 
