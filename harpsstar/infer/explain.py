@@ -7,6 +7,7 @@ and nothing is left out at random.
 
 from __future__ import annotations
 
+import html
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -104,6 +105,16 @@ class Explanation:
     prior: Array
     attention: Array
     table: QTable
+
+    def __repr__(self) -> str:
+        """One line: the labels and the line that says most of each."""
+        best = ", ".join(f"{name} {value:.4g} (most by {self.top(name, 1)['name'][0]})"
+                         for name, value in zip(NAMES, self.labels, strict=True))  # fmt: skip
+        return f"<Explanation of {self.file or 'a spectrum'}: {best}>"
+
+    def _repr_html_(self) -> str:
+        """The table of lines, for a notebook."""
+        return f"<p>{html.escape(repr(self))}</p>{self.table._repr_html_()}"
 
     def top(self, label: str, n: int = 10) -> QTable:
         """Return the `n` lines that say most of a label, the most informative first.

@@ -55,6 +55,12 @@ class Measurement:
     estimate: Estimate
     evidence: quality.Evidence
 
+    def __repr__(self) -> str:
+        """One line, without the arrays."""
+        labels = ", ".join(f"{name} {float(value):.4g}" for name, value in
+                           zip(NAMES, self.estimate.labels[0], strict=True))  # fmt: skip
+        return f"<Measurement of {self.prepared.file or 'a spectrum'}: {labels}, rv {self.rv:.3f}>"
+
     @property
     def flags(self) -> quality.Flag:
         """What may be wrong."""

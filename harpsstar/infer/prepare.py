@@ -62,7 +62,7 @@ def one_by_one(sources: Source | Iterable[Source]) -> Iterator[Source]:
 
 def is_source(source: Any) -> bool:
     """Whether something is one spectrum: a path, an open file, an HDUList or a container."""
-    opened = hasattr(source, "flux") or hasattr(source, "read")
+    opened = hasattr(source, "flux") or hasattr(source, "seek")
     return isinstance(source, str | bytes | os.PathLike | HDUList | Reading) or opened
 
 

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from astropy import units as u
 from astropy.io import fits
-from astropy.wcs import WCS
 
 from harpsstar.errors import ReadError
 from harpsstar.io.build import Array
@@ -104,6 +103,8 @@ def _logarithms(header: Mapping[str, Any], values: Array) -> tuple[Array, str]:
 
 def _computed(header: Mapping[str, Any], size: int, path: str) -> Array:
     """Wavelengths by astropy.wcs, Å."""
+    from astropy.wcs import WCS
+
     cards = fits.Header()
     for name in ("CTYPE1", "CUNIT1", "CRVAL1", "CDELT1", "CD1_1", "CRPIX1", "PV1_0", "PV1_1",
                  "PV1_2", "RESTFRQ", "RESTWAV"):  # fmt: skip

@@ -46,7 +46,7 @@ _END = b"END".ljust(_CARD)
 _PLAIN = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(E[-+]?\d+)?|[TF]|\(.*\)")
 _NUMBER = re.compile(r"[-+]? *(\.\d+|\d+(\.\d*)?) *([deDE] *[-+]? *\d+)?")
 _COMMENTARY = ("COMMENT ", "HISTORY ", "CONTINUE", " " * 8)
-_STRING = re.compile(r"'((?:[^']|'')*)'")
+_STRING = re.compile(r"'((?:[^']|'')*)' *(?:/.*)?")
 _PRODUCTS = "a spectrum in a FITS file or in columns of text"
 _AGAIN = "fetch or copy the file again"
 
@@ -203,7 +203,8 @@ def scan_headers(data: bytes) -> tuple[dict[str, str], dict[str, str] | None]:
 def _cards(header: bytes) -> dict[str, str]:
     """Keyword to value as text; long strings are joined (FITS standard 4.0, section 4.2.1)."""
     cards: dict[str, str | None] = {}
-    text = header.decode("latin-1")
+    # As astropy does it.
+    text = header.decode("ascii", "replace").replace("\ufffd", "?")
     unfinished = ""
     for offset in range(0, len(text), _CARD):
         card = text[offset : offset + _CARD]
@@ -221,7 +222,9 @@ def _cards(header: bytes) -> dict[str, str]:
         name = name[9:].strip() if name.startswith("HIERARCH ") else name
         if not name or name in cards:
             continue
-        value = _value(rest)
+        hierarch = card.startswith("HIERARCH ")
+        # Without the blank after it, the sign is part of what astropy takes for text.
+        value = _value(rest) if hierarch or card[8:10] == "= " else card[8:].strip()
         # As None it hides a later card of the same name, which astropy does not look at either.
         cards[name] = value
         if value is not None and value.endswith("&") and rest.lstrip().startswith("'"):
@@ -243,12 +246,13 @@ def _value(text: str) -> str | None:
         number = _NUMBER.fullmatch(value)
         return value.replace(" ", "").upper().replace("D", "E") if number else None
     if text.find("''", 1) < 0:
-        inside, closed, _ = text[1:].partition("'")
-        return inside.rstrip() if closed and inside.isascii() and inside.isprintable() else None
-    found = _STRING.match(text)
-    inside = found.group(1) if found else ""
-    whole = found is not None and inside.isascii() and inside.isprintable()
-    return inside.replace("''", "'").rstrip() if whole else None
+        inside, closed, after = text[1:].partition("'")
+        whole = bool(closed) and after.lstrip()[:1] in ("", "/")
+        return inside.rstrip() if whole and inside.isprintable() else None
+    found = _STRING.fullmatch(text)
+    if found is None or not found.group(1).isprintable():
+        return None
+    return found.group(1).replace("''", "'").rstrip()
 
 
 def _check(data: bytes, path: str) -> None:

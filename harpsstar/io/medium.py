@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import percentile_filter
 
 from harpsstar.spectra.frame import C_KM_S
 from harpsstar.spectra.noise import MAD_TO_SIGMA
@@ -46,6 +45,8 @@ def line_velocity(wave: Array, flux: Array) -> float:
     flux : ndarray (n,)
         Finite; the continuum may be in it.
     """
+    from scipy.ndimage import percentile_filter
+
     inside = (wave > 5030.0) & (wave < 5390.0)
     if inside.sum() < 500:
         return float("nan")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.ndimage import percentile_filter
 
 from harpsstar.instruments import Instrument
 from harpsstar.io.build import Array, Mask
@@ -89,6 +88,8 @@ def header_noise(
 
 def _continuum_level(flux: Array, mask: Mask, block: int = 64) -> Array:
     """Level that few pixels of some 1600 exceed, smooth, shape (n,)."""
+    from scipy.ndimage import percentile_filter
+
     block = min(block, flux.size)
     n_blocks = flux.size // block
     y = np.where(mask, -np.inf, flux)[: n_blocks * block].reshape(n_blocks, block)

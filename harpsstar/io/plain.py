@@ -35,8 +35,8 @@ _MAX_BERV = 40.0
 MIN_PIXELS = 100
 #: Pixels next to a gap that interpolation has touched.
 _GAP_EDGE = 5
-#: What tells a spectrum from a smooth curve: how far pixels stand from their surroundings of 2 Å, in
-#: what share of them, and by how much neighbours scatter; in units of the continuum.
+#: What tells a spectrum from a smooth curve: how far pixels stand from their surroundings of 2 Å,
+#: in what share of them, and by how much neighbours scatter; in units of the continuum.
 _LEAST_STRUCTURE, _STEPS, _LEAST_NOISE = 3e-4, 0.05, 1e-6
 _FRAMES = {
     "BARYCENT": "barycentric", "HELIOCEN": "barycentric", "TOPOCENT": "topocentric",

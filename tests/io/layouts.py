@@ -176,10 +176,11 @@ def layouts(star):
         third = star.error if name == "names" else star.error**-2
         columns = [fits.Column(name=n, format="D", array=a) for n, a in
                    zip(names, (wave, star.flux, third), strict=True)]  # fmt: skip
-        found[f"table, {name}"] = content(fits.HDUList([
-            fits.PrimaryHDU(), fits.BinTableHDU.from_columns(columns)])), every, "table"  # fmt: skip
-    columns = [fits.Column(name=f"col{i}", format="D", unit=unit, array=a) for i, (a, unit) in
-               enumerate(((star.vacuum / 1e4, "um"), (star.flux, ""), (star.error, "")))]  # fmt: skip
+        table = fits.BinTableHDU.from_columns(columns)
+        found[f"table, {name}"] = content(fits.HDUList([fits.PrimaryHDU(), table])), every, "table"
+    arrays = ((star.vacuum / 1e4, "um"), (star.flux, ""), (star.error, ""))
+    columns = [fits.Column(name=f"col{i}", format="D", unit=unit, array=values)
+               for i, (values, unit) in enumerate(arrays)]  # fmt: skip
     by_ucd = fits.BinTableHDU.from_columns(columns)
     for i, text in enumerate(["em.wl", "phot.flux.density", "stat.error;phot.flux.density"]):
         by_ucd.header[f"TUCD{i + 1}"] = text
