@@ -25,7 +25,7 @@ __all__ = ["VARIABLE", "Instrument", "Mode", "available", "from_header", "get_in
 
 #: The environment variable that names files or folders with further descriptions.
 VARIABLE = "HARPSSTAR_INSTRUMENTS"
-_FILES = ("harpsn", "harps", "espresso")
+_FILES = ("harpsn", "harps", "espresso", "sophie", "expres", "fies", "feros")
 
 
 @dataclass(frozen=True)

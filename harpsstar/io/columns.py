@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Column", "columns_of_header", "find", "has_wavelength", "roles_of"]
+__all__ = ["Column", "columns_of_header", "find", "has_wavelength", "is_barycentric",
+           "roles_of"]
 
 _NAMES: dict[str, re.Pattern[str]] = {
     "wave": re.compile(
@@ -25,7 +26,7 @@ _NAMES: dict[str, re.Pattern[str]] = {
     ),
     "ivar": re.compile(r"(ivar|inv_?var(iance)?|weight)s?"),
     "variance": re.compile(r"var(iance)?s?"),
-    "quality": re.compile(r"(qual(ity)?|flags?|mask|dq|bad(_?pix(els?)?)?|qual_el)"),
+    "quality": re.compile(r"(qual(ity)?|flags?|(pixel_?)?mask|dq|bad(_?pix(els?)?)?|qual_el)"),
 }  # fmt: skip
 #: Role by the beginning of a UCD (IVOA UCD1+; ESO Science Data Products Standard).
 _UCDS = (("em.wl", "wave"), ("stat.error;phot.flux", "error"), ("meta.code.qual", "quality"),
@@ -39,6 +40,11 @@ class Column:
     name: str
     unit: str = ""
     ucd: str = ""
+
+
+def is_barycentric(column: Column) -> bool:
+    """Whether the name of a column of wavelengths says that they are barycentric."""
+    return "bary" in column.name.lower()
 
 
 def columns_of_header(cards: Mapping[str, Any]) -> list[Column]:
@@ -58,9 +64,10 @@ def find(columns: Sequence[Column], role: str) -> int | None:
 
     A name decides before a UCD, and a UCD before a unit of length, which makes a wavelength.
     """
-    for i, column in enumerate(columns):
-        if _NAMES[role].fullmatch(_plain(column.name)):
-            return i
+    named = [i for i, column in enumerate(columns) if _NAMES[role].fullmatch(_plain(column.name))]
+    if named:
+        # Of two wavelengths the barycentric one.
+        return min(named, key=lambda i: not is_barycentric(columns[i]))
     for i, column in enumerate(columns):
         if _by_ucd(column.ucd) == role:
             return i

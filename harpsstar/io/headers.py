@@ -23,8 +23,8 @@ _CALIBRATIONS = frozenset(
 _SPECTRUM = re.compile(r"((S2D_BLAZE|S2D|S1D)(_SKYSUB|_TELL_CORR|_FLUXCAL)*)(_FINAL)?_A")
 EXPECTED = "a star's spectrum: a pipeline product of fibre A, or any with wavelength and flux"
 _OLD_NAMES = {"LAMP": "blaze or flat-field frame", "WAVE": "wavelength calibration"}
-#: Physical orders of the eight canonical rows; m·λ is the same for all three spectrographs.
-_CANONICAL_M = (114, 121)
+#: Between which wavelengths [Å] the centres of the eight canonical rows lie.
+_CANONICAL = (5030.0, 5400.0)
 
 
 def classify(cards: Mapping[str, Any], path: str = "") -> str:
@@ -191,9 +191,11 @@ class Cards:
 
 def canonical_snr(snr_orders: tuple[float, ...], instrument: Instrument) -> float:
     """Median signal to noise of the orders around 5200 Å, nan when unknown."""
-    low, high = _CANONICAL_M
-    pairs = zip(snr_orders, instrument.order_m, strict=False)
-    values = [s for s, m in pairs if low <= m <= high and np.isfinite(s) and s > 0]
+    if not snr_orders:
+        return float("nan")
+    low, high = _CANONICAL
+    pairs = zip(snr_orders, instrument.blaze_constant / instrument.order_m, strict=False)
+    values = [s for s, centre in pairs if low < centre < high and np.isfinite(s) and s > 0]
     return float(np.median(values)) if values else float("nan")
 
 

@@ -11,9 +11,6 @@ from harpsstar.spectra.noise import MAD_TO_SIGMA
 
 __all__ = ["header_noise", "scatter_noise"]
 
-#: m·λ of the échelle orders [Å], the same within 0.3 % for all the spectrographs.
-_ORDER_CONSTANT = 612000.0
-
 
 def scatter_noise(
     flux: Array, mask: Mask, block: int = 512, *, resampled: bool = True
@@ -71,7 +68,7 @@ def header_noise(
 ) -> Array:
     """Photon and read noise that give the header's signal to noise at the continuum."""
     rows = np.arange(min(len(snr_orders), instrument.n_orders))
-    centres = _ORDER_CONSTANT / instrument.order_m[rows]
+    centres = instrument.blaze_constant / instrument.order_m[rows]
     values = np.asarray(snr_orders)[rows]
     good = np.isfinite(values) & (values > 0)
     if not good.any():

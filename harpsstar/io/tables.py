@@ -13,7 +13,13 @@ from harpsstar.errors import ReadError
 from harpsstar.io.axis import in_angstrom
 from harpsstar.io.build import Array, Mask, Reading
 from harpsstar.io.cards import ReadableCards
-from harpsstar.io.columns import Column, columns_of_header, has_wavelength, roles_of
+from harpsstar.io.columns import (
+    Column,
+    columns_of_header,
+    has_wavelength,
+    is_barycentric,
+    roles_of,
+)
 from harpsstar.io.given import Given
 from harpsstar.io.plain import Said, facts_of, plain_reading
 
@@ -25,7 +31,7 @@ class Arrays:
     """What the columns of a spectrum hold.
 
     ``wave`` in Å; ``sigma`` None where there are no errors; ``mask`` true for bad pixels;
-    ``medium`` where the columns say it.
+    ``medium`` and ``frame`` where the columns say it.
     """
 
     wave: Array
@@ -34,6 +40,7 @@ class Arrays:
     mask: Mask
     medium: str
     notes: tuple[str, ...]
+    frame: str = ""
 
 
 def table_hdu(hdus: fits.HDUList) -> Any:
@@ -79,7 +86,8 @@ def read_table(hdus: fits.HDUList, path: str, given: Given, *, product: str = "t
 
 
 def _reading(arrays: Arrays, header: Any, said: Said, given: Given) -> Reading:
-    said = replace(said, medium=arrays.medium or said.medium, notes=(*said.notes, *arrays.notes))
+    said = replace(said, medium=arrays.medium or said.medium, frame=arrays.frame or said.frame,
+                   notes=(*said.notes, *arrays.notes))  # fmt: skip
     return plain_reading(arrays.wave, arrays.flux, arrays.sigma, arrays.mask, header, said, given)
 
 
@@ -104,7 +112,8 @@ def arrays_of(values: Mapping[int, Any], columns: list[Column], path: str) -> Ar
     mask = ~np.isfinite(flux) | ~np.isfinite(wave)
     if "quality" in got:
         mask |= _bad(got["quality"], columns[roles["quality"]].name)
-    return Arrays(wave, flux, _sigma(got), mask, _medium(column), tuple(notes))
+    frame = "barycentric" if is_barycentric(column) else ""
+    return Arrays(wave, flux, _sigma(got), mask, _medium(column), tuple(notes), frame)
 
 
 def _numbers(values: Any, column: Column, path: str) -> Array:

@@ -98,14 +98,16 @@ def read_text(data: bytes, path: str, given: Given) -> Reading:
             f"a table with the columns {', '.join(layout.names)[:120]}",
             expected=_EXPECTED, hint="leave this file out", path=path or None,
         )  # fmt: skip
+    frame = ""
     if names:
         found = arrays_of({i: table[:, i] for i in roles_of(names).values()}, names, path)
         wave, flux, sigma, mask = found.wave, found.flux, found.sigma, found.mask
-        notes, medium = list(found.notes), found.medium
+        notes, medium, frame = list(found.notes), found.medium, found.frame
     else:
         wave, flux, sigma, notes = _by_position(table)
         mask, medium = ~np.isfinite(flux), ""
-    said = replace(facts_of({}, "text", path), medium=medium, notes=tuple(notes))
+    said = replace(facts_of({}, "text", path), medium=medium, frame=frame,
+                   notes=tuple(notes))  # fmt: skip
     return plain_reading(wave, flux, sigma, mask, {}, said, given)
 
 

@@ -1,4 +1,4 @@
-"""Whatever bytes or cards of any layout are changed, the readers give a spectrum or one sentence."""
+"""Whatever bytes or cards of a layout are changed, the readers give a spectrum or one sentence."""
 
 from __future__ import annotations
 
