@@ -138,7 +138,7 @@ def _layout(lines: list[str], path: str) -> _Layout:
                 return _Layout(delimiter, number, len(words), names, comma)
     ecsv = bool(lines) and lines[0].upper().startswith("# %ECSV")
     what = "an ECSV table without wavelengths and fluxes" if ecsv else (
-        "neither a FITS file nor text with columns of numbers")
+        "not a FITS file, and text without columns of numbers")
     raise WrongProductError(what, expected=_EXPECTED, hint="leave this file out", path=path or None)
 
 
