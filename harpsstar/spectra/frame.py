@@ -127,7 +127,7 @@ def pixels_from(spectrum: SpectrumCollection | Spectrum) -> Pixels:
     wave, unknown = numbers(spectrum.spectral_axis, "Angstrom", "the spectral axis")
     flux, masked = numbers(spectrum.flux, name="flux")
     if wave.shape != flux.shape:
-        raise ConfigError(f"flux of shape {flux.shape} on {wave.size} wavelengths",
+        raise ConfigError(f"flux of shape {flux.shape} on one wavelength axis of {wave.size}",
                           expected="one spectrum, or a SpectrumCollection of orders",
                           hint="give each spectrum by itself")  # fmt: skip
     mask = unknown | masked

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -31,7 +32,7 @@ from harpsstar.infer.prepare import observation_of
 from harpsstar.infer.uncertainty import Uncertainty, noise_in
 from harpsstar.io import Observation
 from harpsstar.io.results import Row, provenance, to_table
-from harpsstar.labels import NAMES
+from harpsstar.labels import LABELS, NAMES
 from harpsstar.outputs import replacing
 from harpsstar.outputs.kinds import SAMPLES
 from harpsstar.spectra.frame import C_KM_S, canonical_wavelengths
@@ -206,6 +207,19 @@ class FitResult:
         """The columns of ``harpsstar.predict`` and those of a fit: docs/reference/fit.md."""
         return fit_table(list(zip(self.rows, self.extras, strict=True)), self._nuisances,
                          self.meta or provenance("harpsstar.fit"))  # fmt: skip
+
+    def __repr__(self) -> str:
+        """One line: the star and its labels."""
+        row = self.rows[0]
+        values = ", ".join(
+            f"{label.name} {getattr(row, label.name):.4g} ± {getattr(row, f'{label.name}_err'):.2g}"
+            + (f" {label.unit}" if label.unit else "") for label in LABELS)  # fmt: skip
+        spectra = "1 spectrum" if len(self.spectra) == 1 else f"{len(self.spectra)} spectra"
+        return f"<FitResult of {spectra} of {row.target or 'a star'}: {values}; {row.status}>"
+
+    def _repr_html_(self) -> str:
+        """The table, for a notebook."""
+        return f"<p>{html.escape(repr(self))}</p>{self.table._repr_html_()}"
 
     def __getitem__(self, name: str) -> tuple[float, float]:
         """Median and standard deviation (noise alone) of a parameter by name."""
