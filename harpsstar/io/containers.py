@@ -98,8 +98,14 @@ def _identifier(*beginnings: str) -> Any:
     """Make a specutils identifier that looks at headers and at nothing else."""
 
     def matches(origin: str, path: Any, source: Any, *args: Any, **kwargs: Any) -> bool:
-        if origin != "read" or not hasattr(source, "read"):
+        if origin != "read":
             return False
+        if not hasattr(source, "read"):
+            if not isinstance(path, str | os.PathLike) or not os.path.isfile(path):
+                return False
+            # As for specutils.identify_spectrum_format, which opens nothing.
+            with open(path, "rb") as file:
+                return bool(matches(origin, path, file))
         position = source.tell()
         try:
             source.seek(0)

@@ -93,7 +93,8 @@ def load_bytes(source: Source) -> bytes:
 def _read_path(path: Path) -> bytes:
     try:
         if path.is_dir():
-            raise ReadError("is a folder", expected=_PRODUCTS, path=path)
+            raise ReadError("is a folder", expected=_PRODUCTS, path=path,
+                            hint="predict takes folders that hold spectra")  # fmt: skip
         if not path.is_file() and path.exists():
             raise ReadError("is no regular file", expected=_PRODUCTS, path=path)
         with path.open("rb") as file:
