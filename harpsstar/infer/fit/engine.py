@@ -21,8 +21,9 @@ from harpsstar.infer.fit.likelihood import Likelihood, Posterior
 from harpsstar.infer.fit.noise import Noise, fit_noise
 from harpsstar.infer.fit.optimise import Optimum, maximise
 from harpsstar.infer.fit.options import Options, plain_priors, plain_values
-from harpsstar.infer.fit.result import FitResult, Solution, label_moments
+from harpsstar.infer.fit.result import FitResult
 from harpsstar.infer.fit.sampler import load_arviz, load_emcee, sample
+from harpsstar.infer.fit.solution import Solution, label_moments
 from harpsstar.infer.fit.space import Space, nuisances_of, without_axis
 from harpsstar.infer.predict import Measurement, Predictor, predictor
 from harpsstar.infer.prepare import Source, is_file, observation_of, one_by_one
