@@ -22,6 +22,7 @@ from harpsstar.io.medium import looks_like_vacuum
 from harpsstar.io.noise import header_noise, scatter_noise
 from harpsstar.io.observation import Observation
 from harpsstar.io.s2d import air
+from harpsstar.spectra.frame import check_lines
 
 __all__ = ["ASSUMED_RESOLUTION", "Said", "facts_of", "gaps", "plain_reading", "resolution_of"]
 
@@ -165,6 +166,8 @@ def plain_reading(
     ------
     ReadError
         Too few pixels, no wavelengths of the range that is analysed, or no usable pixel.
+    WrongProductError
+        A smooth curve without lines and noise.
     """
     notes = list(said.notes)
     wave, flux, sigma, mask = _in_order(wave, flux, sigma, mask, said.path, notes)
@@ -175,6 +178,7 @@ def plain_reading(
     wave, frame = _barycentric(wave, said, given, notes)
     resolution, assumed = resolution_of(said.resolution, said.instrument, given, notes)
     error, snr_orders = _errors(wave, flux, sigma, mask, said, notes)
+    check_lines(np.atleast_2d(wave), np.atleast_2d(flux), np.atleast_2d(1.0 - mask), said.path)
     snr = canonical_snr(snr_orders, said.described) if said.described else float("nan")
     bad = mask | ~np.isfinite(error)
     observation = Observation(
