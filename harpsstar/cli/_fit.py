@@ -32,15 +32,15 @@ _STYLE = {"ok": "green", "flagged": "yellow", "failed": "red"}
 
 
 def inputs_of(files: Iterable[str]) -> list[tuple[Path, HarpsstarError | None]]:
-    """Files behind what the user named, and why there is none behind a name.
+    """Spectra behind what the user named, and why there is none behind a name.
 
-    Tables of harpsstar that lie in a folder are no spectra.
+    What a folder holds beside spectra is left out, as for ``predict``.
     """
+    from harpsstar.archive.facts import read_facts
     from harpsstar.archive.files import find
-    from harpsstar.outputs.kinds import product_of
 
     return [(found.path, found.problem) for found in find(files)
-            if found.named or product_of(found.path) != "table"]  # fmt: skip
+            if found.named or found.problem or not read_facts(found.path).skip]  # fmt: skip
 
 
 class Progress:

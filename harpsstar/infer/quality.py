@@ -33,6 +33,7 @@ class Flag(enum.IntFlag):
     CONTRADICTED = 8192
     UNLIKE_SPECTRA = 16384
     WRONG_ERRORS = 32768
+    RESOLUTION_ASSUMED = 65536
 
 
 #: Flag to (what raises it, what to do).
@@ -111,6 +112,11 @@ MEANING: dict[Flag, tuple[str, str]] = {
         "signal-to-noise ratio is above 20,000",
         "look at the errors: their unit, and whether they are standard deviations",
     ),
+    Flag.RESOLUTION_ASSUMED: (
+        "nothing says the resolving power, so that 115,000 was assumed: vsini takes up the "
+        "difference, and the other labels follow it",
+        "give it with --resolution (resolution= in Python)",
+    ),
 }
 
 #: Flags that make a row ``flagged``; the others inform and leave it ``ok``.
@@ -145,7 +151,8 @@ class Evidence:
     (4,) in physical units; ``lowest_logg`` the grid's limit at this teff; ``resolution`` the
     resolving power; ``companion`` significance and share of a second set of lines; ``emission``
     and ``clipped`` shares of pixels; ``noise_ratio`` scatter from pixel to pixel over the errors;
-    ``held``, ``contradicted`` and ``unlike`` what a fit found.
+    ``resolution_assumed`` whether the resolving power is a guess; ``held``, ``contradicted`` and
+    ``unlike`` what a fit found.
     """
 
     labels: npt.NDArray[np.float64]
@@ -166,6 +173,7 @@ class Evidence:
     held: bool = False
     contradicted: bool = False
     unlike: bool = False
+    resolution_assumed: bool = False
 
 
 def near_edge(evidence: Evidence) -> bool:
@@ -243,6 +251,7 @@ def assess(evidence: Evidence) -> Flag:
         Flag.HELD_BY_LIMIT: evidence.held,
         Flag.CONTRADICTED: evidence.contradicted,
         Flag.UNLIKE_SPECTRA: evidence.unlike,
+        Flag.RESOLUTION_ASSUMED: evidence.resolution_assumed,
     }
     total = Flag(0)
     for flag, is_raised in raised.items():

@@ -11,6 +11,8 @@ from harpsstar.errors import HarpsstarError
 from harpsstar.infer.fit.options import Options
 from harpsstar.infer.fit.plots import load_corner
 from harpsstar.infer.fit.sampler import load_arviz
+from harpsstar.io.blaze import check_blaze_dir
+from harpsstar.io.given import NOTHING, Given
 from harpsstar.io.results import Row, check_output, provenance, write_table
 from harpsstar.outputs import make_folder
 from harpsstar.plotting import Stems, picture_folder, save
@@ -44,6 +46,8 @@ class Job:
         Folders for draws (NetCDF) and pictures.
     overwrite : bool, optional
         Whether an existing output may be replaced, see :func:`harpsstar.io.results.write_table`.
+    given : Given
+        What the user says of files that do not say it.
     """
 
     options: Options
@@ -54,6 +58,7 @@ class Job:
     samples: Path | None = None
     plots: Path | None = None
     overwrite: bool | None = None
+    given: Given = NOTHING
 
     def check(self) -> None:
         """Find out what cannot be written before any file is opened, and make the folders.
@@ -64,7 +69,10 @@ class Job:
             An output cannot be written.
         InputsMissingError
             A package is not installed that draws pictures or stores samples.
+        ConfigError
+            The folder for blaze files does not exist.
         """
+        check_blaze_dir(self.blaze_dir)
         if self.output is not None:
             check_output(self.output, overwrite=self.overwrite)
         if self.samples is not None:
@@ -134,7 +142,8 @@ def fit_files(
     from harpsstar.infer.fit.engine import Fitter
     from harpsstar.infer.fit.result import fit_table
 
-    fitter = Fitter(job.options, model=job.model, blaze_dir=job.blaze_dir)
+    fitter = Fitter(job.options, model=job.model, blaze_dir=job.blaze_dir,
+                    given=job.given)  # fmt: skip
     results: dict[int, Result] = {}
     interrupted = False
     names = Stems()

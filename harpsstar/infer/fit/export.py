@@ -12,7 +12,7 @@ from specutils import Spectrum, SpectrumCollection
 
 from harpsstar._version import __version__
 from harpsstar.infer.fit.options import PARAMETERS
-from harpsstar.infer.fit.result import Solution
+from harpsstar.infer.fit.solution import Solution
 from harpsstar.spectra.frame import pixels_from
 
 #: Draws that stand for Laplace's approximation, which has weights.

@@ -9,7 +9,7 @@ import numpy as np
 from harpsstar.errors import InputsMissingError
 from harpsstar.formatting import with_error
 from harpsstar.infer.fit.options import PARAMETERS
-from harpsstar.infer.fit.result import Solution
+from harpsstar.infer.fit.solution import Solution
 from harpsstar.infer.pictures import draw_orders
 from harpsstar.plotting import as_written, new_figure
 

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +23,7 @@ from harpsstar.infer.fit.likelihood import CHUNK, Likelihood, Posterior
 from harpsstar.infer.fit.options import STELLAR, Options
 from harpsstar.infer.fit.space import Space, relation
 from harpsstar.infer.predict import predictor
-from harpsstar.infer.prepare import Source
+from harpsstar.infer.prepare import Source, is_file
 from harpsstar.io import read
 from harpsstar.labels import NAMES
 from harpsstar.spectra.frame import C_KM_S
@@ -119,7 +120,7 @@ def velocity(
     held = {name: float(value) for name, value in (labels or {}).items()}
     Options(fixed=held)
     ready = predictor(model or "default")
-    observed = read(spectrum, blaze_dir=blaze_dir) if isinstance(spectrum, str | Path) else spectrum
+    observed: Any = read(spectrum, blaze_dir=blaze_dir) if is_file(spectrum) else spectrum  # type: ignore[arg-type]
     start = ready.measure(observed)
     template = _template(dict(zip(NAMES, start.estimate.labels[0].tolist(), strict=True)), held)
     data = data_of(observed, start.rv)
