@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from harpsstar._tensors import write_tensors
 from harpsstar.errors import InputsMissingError
 from harpsstar.synth import atlas9, linelist, synthesis
 from harpsstar.synth.emulator import PACKAGED_GRID, Emulator
@@ -127,7 +128,7 @@ def folder(some, tmp_path_factory):
 def grid(inputs_root, folder, some, tmp_path_factory):
     """The file and what compress says of it."""
     path = tmp_path_factory.mktemp("grid") / "grid.safetensors"
-    path.write_bytes(b"an older grid")
+    write_tensors({"mean": np.ones(3)}, path, {"format": "harpsstar-grid-1"})  # an older grid
     return path, compress(inputs_root, folder, path, n_components=RANK, decks=some, **OPTIONS)
 
 
