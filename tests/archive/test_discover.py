@@ -201,6 +201,6 @@ def test_a_header_that_cannot_be_read_now_is_asked_again(tmp_path, spectrum, mon
 
     with Journal() as journal:
         with monkeypatch.context() as patch:
-            patch.setattr(facts, "_primary_cards", no_handles)
+            patch.setattr(facts, "_headers", no_handles)
             assert taken(look(tmp_path, journal=journal)) == ["a.fits"]
         assert taken(look(tmp_path, journal=journal)) == []
