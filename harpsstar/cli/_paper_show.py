@@ -13,6 +13,7 @@ from rich.text import Text
 
 from harpsstar.cli._evaluate import show_json
 from harpsstar.cli._table import show_table
+from harpsstar.constants import ONE_SIGMA, TWO_SIGMA
 from harpsstar.errors import OutputError
 from harpsstar.labels import LABELS
 
@@ -103,12 +104,12 @@ def show_table3(rows: list[Table3Row]) -> None:
         "ellipsoid that holds as much of a Gaussian; in brackets without calibration",
     )  # fmt: skip
     for row in rows:
-        for i, (which, gauss) in enumerate((("one", 68.27), ("two", 95.45))):
+        for i, (which, gauss) in enumerate((("one", ONE_SIGMA), ("two", TWO_SIGMA))):
             cells = [row.labels[name] for name in names]
             shares = [f"{100 * getattr(c, which):.1f} ({100 * c.before[i]:.1f})" for c in cells]
             table.add_row(
                 row.model if i == 0 else "", f"{i + 1} σ", *shares, _number(100 * row.paper[i]),
-                f"{gauss:.1f}",
+                f"{100 * gauss:.1f}",
             )  # fmt: skip
     show_table(table)
 

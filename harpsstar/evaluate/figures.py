@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from harpsstar.constants import ONE_SIGMA, TWO_SIGMA
 from harpsstar.evaluate.attention import IRON, MG_B, REACH, AttentionMaps
-from harpsstar.evaluate.paper import GAUSSIAN
 from harpsstar.evaluate.seeds import FloatArray, Judged
 from harpsstar.evaluate.sun import SUN, Table4Row
 from harpsstar.evaluate.tables import Table2Row, Table3Row
@@ -175,7 +175,7 @@ def binned(judged: Judged, n: int = 12) -> list[Bin]:
             error, sigma = judged.error[inside, i], judged.sigma[inside, i]
             numbers = (math.nan,) * 3
             if len(error):
-                scatter = torch.quantile(error.abs(), GAUSSIAN[0])
+                scatter = torch.quantile(error.abs(), ONE_SIGMA)
                 numbers = (float(error.median()), float(scatter), float(sigma.median()))
             bins.append(Bin(label.name, low, high, len(error), *numbers))
     return bins
@@ -237,11 +237,11 @@ def table3_picture(rows: Sequence[Table3Row]) -> Figure:
     """Draw the shares within one and two sigmas."""
     figure, axes = _figure(1, 2, (10, 4), sharey=False)
     names = list(rows[0].labels) if rows else []
-    for panel, which, gauss in zip(axes[0], ("one", "two"), (68.27, 95.45), strict=True):
+    for panel, which, gauss in zip(axes[0], ("one", "two"), (ONE_SIGMA, TWO_SIGMA), strict=True):
         for i, row in enumerate(rows):
             shares = [100 * getattr(row.labels[name], which) for name in names]
             panel.plot(np.arange(len(names)) + 0.1 * i, shares, "o", label=row.model)
-        panel.axhline(gauss, lw=0.8, color="k")
+        panel.axhline(100 * gauss, lw=0.8, color="k")
         panel.set_xticks(range(len(names)), names)
         panel.set(ylabel="within [%]", title=f"{which} σ")
     if rows:

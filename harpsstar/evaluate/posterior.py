@@ -25,6 +25,7 @@ from scipy import stats
 from specutils import SpectrumCollection
 from torch import Tensor
 
+from harpsstar.constants import ONE_SIGMA, TWO_SIGMA
 from harpsstar.errors import ConfigError
 from harpsstar.infer.fit.engine import Fitter
 from harpsstar.infer.fit.laplace import Draws, quantile, summary
@@ -43,7 +44,7 @@ from harpsstar.synth.observe.detector import TRAINING_READ_NOISE, Detector
 FloatArray = npt.NDArray[np.float64]
 
 #: Central shares of the posterior whose coverage is counted.
-SHARES = (0.6827, 0.9545)
+SHARES = (ONE_SIGMA, TWO_SIGMA)
 #: Draws among which a rank is counted: about as many as are independent.
 N_RANKS = 99
 #: Bins of the test of uniformity.
