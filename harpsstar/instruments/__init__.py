@@ -29,7 +29,20 @@ _FILES = ("harpsn", "harps", "espresso")
 
 
 @dataclass(frozen=True, eq=False)
-class Instrument:
+class _Spectrograph:
+    """What a file says in the very words of an :class:`Instrument`, which explains them."""
+
+    name: str
+    instrume: tuple[str, ...]
+    prefix: str
+    resolution: float
+    n_orders: int
+    n_pixels: int
+    m_first: int
+
+
+@dataclass(frozen=True, eq=False)
+class Instrument(_Spectrograph):
     """What harpsstar knows about a spectrograph.
 
     Attributes
@@ -70,13 +83,6 @@ class Instrument:
         Typical wavelength solution: air wavelength [Å] = Σ a_k x^k, x the 0-based pixel.
     """
 
-    name: str
-    instrume: tuple[str, ...]
-    prefix: str
-    resolution: float
-    n_orders: int
-    n_pixels: int
-    m_first: int
     missing_m: tuple[int, ...]
     repeated_m: tuple[int, ...]
     slices: int
@@ -270,16 +276,9 @@ class _Wave:
 
 
 @dataclass(frozen=True)
-class _Description:
+class _Description(_Spectrograph):
     """A file; see :class:`Instrument` for the keys."""
 
-    name: str
-    instrume: tuple[str, ...]
-    prefix: str
-    resolution: float
-    n_orders: int
-    n_pixels: int
-    m_first: int
     cards: dict[str, dict[str, str | tuple[str, ...]]]
     missing_m: tuple[int, ...] = ()
     repeated_m: tuple[int, ...] = ()

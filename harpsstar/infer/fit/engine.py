@@ -12,6 +12,7 @@ import torch
 from specutils import Spectrum, SpectrumCollection
 from torch import Tensor
 
+from harpsstar._optional import load
 from harpsstar.errors import ConfigError
 from harpsstar.infer.fit.data import DEGREE, DEGREE_ESTIMATED, Data, make_data
 from harpsstar.infer.fit.known import Weighed, contradictions, star_of, weigh, with_prior
@@ -21,7 +22,7 @@ from harpsstar.infer.fit.noise import Noise, fit_noise
 from harpsstar.infer.fit.optimise import Optimum, maximise
 from harpsstar.infer.fit.options import Options, Prior, parse
 from harpsstar.infer.fit.result import FitResult, Solution, label_moments
-from harpsstar.infer.fit.sampler import load_arviz, load_emcee, sample
+from harpsstar.infer.fit.sampler import load_arviz, sample
 from harpsstar.infer.fit.space import Space, nuisances_of, without_axis
 from harpsstar.infer.predict import Measurement, Predictor, predictor
 from harpsstar.infer.prepare import Source, observation_of, one_by_one
@@ -124,7 +125,7 @@ class Fitter:
         blaze_dir: str | Path | None = None,
     ) -> None:
         if options.sampler == "emcee":
-            load_emcee(), load_arviz()
+            load("emcee", "fit"), load_arviz()
         self.options = options
         self._blaze_dir = blaze_dir
         self._predictor: Predictor = predictor(model or "default")
