@@ -24,7 +24,7 @@ from harpsstar.evaluate import attention, bound, calibration, figures, sun
 from harpsstar.evaluate import paper as table2
 from harpsstar.evaluate import posterior as simulated
 from harpsstar.evaluate.stars import read_references
-from harpsstar.infer import calibrate, mismatch, parameters, posterior, uncertainty
+from harpsstar.infer import mismatch, parameters, uncertainty
 from harpsstar.infer import quality as flags
 from harpsstar.infer.fit import data as fit_data
 from harpsstar.infer.fit import space
@@ -74,10 +74,8 @@ TABLE = [
      "Stumpff 1979, A&A 78, 229; as DRS 3.7"),
     ("MAD to sigma", constants.MAD_TO_SIGMA, mad_of_a_gaussian(), 2e-5, "Gaussian"),
     ("of the noise", noise.MAD_TO_SIGMA, mad_of_a_gaussian(), 2e-5, "Gaussian"),
-    ("one sigma", posterior.ONE_SIGMA, norm.cdf(1) - norm.cdf(-1), 1e-4, "Gaussian"),
-    ("one sigma of factors", calibrate.ONE_SIGMA, norm.cdf(1) - norm.cdf(-1), 1e-4, "Gaussian"),
-    ("one sigma of the paper", table2.GAUSSIAN[0], norm.cdf(1) - norm.cdf(-1), 1e-4, "Gaussian"),
-    ("two sigma of the paper", table2.GAUSSIAN[1], norm.cdf(2) - norm.cdf(-2), 1e-4, "Gaussian"),
+    ("one sigma", constants.ONE_SIGMA, norm.cdf(1) - norm.cdf(-1), 1e-4, "Gaussian"),
+    ("two sigma", constants.TWO_SIGMA, norm.cdf(2) - norm.cdf(-2), 1e-4, "Gaussian"),
     ("one sigma of a fit", simulated.SHARES[0], norm.cdf(1) - norm.cdf(-1), 1e-4, "Gaussian"),
     ("two sigma of a fit", simulated.SHARES[1], norm.cdf(2) - norm.cdf(-2), 1e-4, "Gaussian"),
     ("FWHM of a Gaussian", broadening._FWHM, FWHM, 1e-12, "Gaussian"),

@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from astropy.io.fits import HDUList
 
-from harpsstar.errors import HarpsstarError
+from harpsstar.errors import UNEXPECTED, HarpsstarError, unexpected
 from harpsstar.io import Observation
 from harpsstar.io.build import Reading
 from harpsstar.io.files import source_name
@@ -33,7 +33,6 @@ Source: TypeAlias = (
     "str | os.PathLike[str] | IO[bytes] | HDUList | Reading | Spectrum | SpectrumCollection"
 )
 
-_UNEXPECTED = "unexpected "
 _UNKNOWN = Observation(
     file="", target="", instrument="", product="", bjd=np.nan, berv=np.nan, snr=np.nan,
     snr_orders=(), rv_header=np.nan, rv_header_err=np.nan, blaze="none", resolution=115000.0,
@@ -181,16 +180,16 @@ def quietly() -> np.errstate:
     return np.errstate(all="ignore")
 
 
-def failed_row(file: str, error: Exception) -> Row:
+def failed_row(file: str | Path, error: Exception) -> Row:
     """Row of a spectrum that gave no labels; what is not our own error asks to be reported."""
     if isinstance(error, HarpsstarError):
         return Row.failed(file, error)
-    return Row.failed(file, f"{_UNEXPECTED}{type(error).__name__}: {error}; please report it")
+    return Row.failed(file, unexpected(error))
 
 
 def is_unexpected(row: Row) -> bool:
     """Tell whether a row failed for no fault of the spectrum: for lack of memory, or by a bug."""
-    return row.status == "failed" and row.message.startswith(_UNEXPECTED)
+    return row.status == "failed" and row.message.startswith(UNEXPECTED)
 
 
 def observation_of(spectrum: Spectrum | SpectrumCollection) -> Observation:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from harpsstar.constants import C_KM_S
 from harpsstar.labels import LABELS
+from harpsstar.spectra.companion import SIGNIFICANT
 from harpsstar.spectra.noise import ivar_from_flux
 
 
@@ -135,7 +136,7 @@ MAX_SNR = 20_000.0
 MAX_NOISE_RATIO = 5.0
 MIN_SIGNIFICANCE = 25.0
 MAX_PEAK_RATIO = 0.45
-MIN_COMPANION_SIGNIFICANCE, MIN_COMPANION_SHARE = 8.0, 0.04
+MIN_COMPANION_SIGNIFICANCE, MIN_COMPANION_SHARE = SIGNIFICANT, 0.04
 MAX_CLIPPED = 0.05
 MAX_EMISSION = 0.003
 MAX_ERROR_SHARE = 0.125

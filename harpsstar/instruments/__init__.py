@@ -69,7 +69,17 @@ def _same(found: Any, wanted: str | int) -> bool:
 
 
 @dataclass(frozen=True, eq=False)
-class Instrument:
+class _Spectrograph:
+    """What a file says in the very words of an :class:`Instrument`, which explains them."""
+
+    name: str
+    instrume: tuple[str, ...]
+    prefix: str
+    resolution: float
+
+
+@dataclass(frozen=True, eq=False)
+class Instrument(_Spectrograph):
     """What harpsstar knows about a spectrograph.
 
     Attributes
@@ -113,10 +123,6 @@ class Instrument:
         Typical wavelength solution: air wavelength [Å] = Σ a_k x^k, x the 0-based pixel.
     """
 
-    name: str
-    instrume: tuple[str, ...]
-    prefix: str
-    resolution: float
     n_orders: int
     n_pixels: int
     m_first: int
@@ -323,13 +329,9 @@ class _Wave:
 
 
 @dataclass(frozen=True)
-class _Description:
+class _Description(_Spectrograph):
     """A file; see :class:`Instrument` for the keys."""
 
-    name: str
-    instrume: tuple[str, ...]
-    prefix: str
-    resolution: float
     cards: dict[str, dict[str, str | tuple[str, ...]]]
     n_orders: int = 1
     n_pixels: int = 1

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harpsstar._optional import load
 from harpsstar.errors import HarpsstarError
 from harpsstar.infer.fit.options import Options
-from harpsstar.infer.fit.plots import load_corner
 from harpsstar.infer.fit.sampler import load_arviz
+from harpsstar.infer.prepare import failed_row
 from harpsstar.io.blaze import check_blaze_dir
 from harpsstar.io.given import NOTHING, Given
 from harpsstar.io.results import Row, check_output, provenance, write_table
@@ -79,7 +80,7 @@ class Job:
             load_arviz()
             make_folder(self.samples)
         if self.plots is not None:
-            load_corner()
+            load("corner", "fit")
             picture_folder(self.plots)
 
 
@@ -188,7 +189,7 @@ def _fit_group(
         try:
             starts.append((index, fitter.prepare(path)))
         except Exception as error:  # noqa: BLE001  another file's row must not be lost
-            yield index, (Row.failed(path, _told(error)), None)
+            yield index, (failed_row(path, error), None)
     if not starts:
         return
     try:
@@ -196,14 +197,8 @@ def _fit_group(
         _write_extras(result, job, names)
         found: list[Result] = list(zip(result.rows, result.extras, strict=True))
     except Exception as error:  # noqa: BLE001  another star's row must not be lost
-        found = [(Row.failed(start.file, _told(error)), None) for _, start in starts]
+        found = [(failed_row(start.file, error), None) for _, start in starts]
     yield from zip((index for index, _ in starts), found, strict=True)
-
-
-def _told(error: Exception) -> Exception | str:
-    if isinstance(error, HarpsstarError):
-        return error
-    return f"unexpected {type(error).__name__}: {error}; please report it"
 
 
 def _write_extras(result: FitResult, job: Job, names: Stems) -> None:

@@ -13,6 +13,7 @@ import torch
 from specutils import Spectrum, SpectrumCollection
 from torch import Tensor
 
+from harpsstar._optional import load
 from harpsstar.errors import ConfigError
 from harpsstar.infer.fit.data import DEGREE, DEGREE_ESTIMATED, Data, make_data
 from harpsstar.infer.fit.known import Weighed, contradictions, star_of, weigh, with_prior
@@ -22,7 +23,7 @@ from harpsstar.infer.fit.noise import Noise, fit_noise
 from harpsstar.infer.fit.optimise import Optimum, maximise
 from harpsstar.infer.fit.options import Options, plain_priors, plain_values
 from harpsstar.infer.fit.result import FitResult
-from harpsstar.infer.fit.sampler import load_arviz, load_emcee, sample
+from harpsstar.infer.fit.sampler import load_arviz, sample
 from harpsstar.infer.fit.solution import Solution, label_moments
 from harpsstar.infer.fit.space import Space, nuisances_of, without_axis
 from harpsstar.infer.predict import Measurement, Predictor, predictor
@@ -140,7 +141,7 @@ class Fitter:
         given: Given = NOTHING,
     ) -> None:
         if options.sampler == "emcee":
-            load_emcee(), load_arviz()
+            load("emcee", "fit"), load_arviz()
         self.options = options
         self._blaze_dir, self._given = blaze_dir, given
         self._predictor: Predictor = predictor(model or "default")

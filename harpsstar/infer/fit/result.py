@@ -16,6 +16,7 @@ import torch
 from specutils import Spectrum, SpectrumCollection
 from torch import Tensor
 
+from harpsstar.constants import ONE_SIGMA
 from harpsstar.infer import quality
 from harpsstar.infer.epochs import are_alike
 from harpsstar.infer.fit.laplace import Draws, quantile, summary
@@ -24,6 +25,7 @@ from harpsstar.infer.fit.sampler import load_arviz
 from harpsstar.infer.fit.solution import Solution
 from harpsstar.infer.predict import Measurement
 from harpsstar.infer.prepare import observation_of
+from harpsstar.infer.refine import goodness
 from harpsstar.infer.uncertainty import Uncertainty
 from harpsstar.io import Observation
 from harpsstar.io.results import Row, provenance, to_table
@@ -31,7 +33,6 @@ from harpsstar.labels import LABELS, NAMES
 from harpsstar.outputs import replacing
 from harpsstar.outputs.kinds import SAMPLES
 from harpsstar.spectra.frame import canonical_wavelengths
-from harpsstar.spectra.noise import MAD_TO_SIGMA
 
 if TYPE_CHECKING:
     from astropy.table import QTable
@@ -122,7 +123,7 @@ class FitResult:
         median, covariance = summary(draws)
         return float(median[0]), math.sqrt(float(covariance[0, 0]))
 
-    def interval(self, name: str, share: float = 0.6827) -> tuple[float, float]:
+    def interval(self, name: str, share: float = ONE_SIGMA) -> tuple[float, float]:
         """Central interval of a parameter that holds this share of its posterior."""
         draws = Draws(self.solution.everything[name][:, None], self.solution.draws.weight)
         tail = 0.5 * (1 - share)
@@ -277,11 +278,9 @@ class FitResult:
 
     def _misfit(self, index: int) -> float:
         """Robust scatter about the model beyond the noise, in units of the continuum."""
-        residual, ivar, continuum = self._residual(index)
-        used = ivar > 0
-        size, noise = (residual / continuum)[used].abs(), (ivar.rsqrt() / continuum)[used]
-        pull = MAD_TO_SIGMA * float((size / noise).median())
-        return float(noise.median()) * math.sqrt(max(pull**2 - 1.0, 0.0))
+        residual, ivar, continuum = (x[None] for x in self._residual(index))
+        rest = residual / continuum
+        return float(goodness(rest, torch.zeros_like(rest), ivar * continuum.square())[1])
 
     def _extra(self, index: int) -> dict[str, Any]:
         solution, noise = self.solution, self.solution.noises[index]
