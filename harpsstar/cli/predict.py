@@ -65,11 +65,10 @@ def predict(
     from harpsstar.cli._show import show_plan
 
     wanted = ask.select(since, target, min_snr, keep_all)
-    output, printed = ask.destination(output)
-    options = ask.plan(report, model=model, blaze_dir=blaze_dir, jobs=jobs,
-                       scheduler=scheduler, batch=batch, seconds=time_limit, refresh=refresh,
-                       append=append, by_night=by_night, overwrite=overwrite, plots=plots,
-                       given=ask.given(resolution, medium, frame))  # fmt: skip
+    given, (output, printed) = ask.given(resolution, medium, frame), ask.destination(output)
+    options = ask.plan(report, model=model, blaze_dir=blaze_dir, jobs=jobs, scheduler=scheduler,
+                       batch=batch, seconds=time_limit, refresh=refresh, append=append,
+                       by_night=by_night, overwrite=overwrite, plots=plots, given=given)
     with ask.told(quiet=quiet, verbose=verbose, json=json, log_file=log_file) as on_event:
         if dry_run:
             show_plan(plan_files(files, output, selection=wanted, options=options))
