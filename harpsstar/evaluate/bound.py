@@ -18,9 +18,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from harpsstar.model.emulator import Emulator, PerSpectrum, Sampler
+
 from ..infer.parameters import expected_slopes
 from ..labels import LABELS, NUISANCES
-from ..synth.emulator import Emulator, PerSpectrum, Sampler
 
 # Stars at once: bounds the memory of seven derivatives of 32,768 pixels.
 _STARS_AT_ONCE = 16

@@ -16,9 +16,9 @@ from torch import Tensor
 from harpsstar.infer import parameters as space
 from harpsstar.infer.slopes import slopes_at, spectra_at
 from harpsstar.labels import LABELS
+from harpsstar.model.emulator import Emulator, Sampler
 from harpsstar.spectra.continuum import legendre
 from harpsstar.spectra.noise import MAD_TO_SIGMA, clip_cosmics
-from harpsstar.synth.emulator import Emulator, Sampler
 
 #: Largest change in one iteration, in working coordinates.
 _LARGEST = {
@@ -141,7 +141,7 @@ def refine(
         Resolving power, one or (B,).
     mismatch : Tensor
         (8, 4096) where the emulator is known to be wrong, and how much relative to its median:
-        see :mod:`harpsstar.infer.mismatch`.
+        see :mod:`harpsstar.model.mismatch`.
     known : bool
         The continuum is 1, the velocity 0 and every nuisance on its relation: for comparison with
         methods that take this for granted.

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from harpsstar.infer import parameters as space
-from harpsstar.synth import broadening
-from harpsstar.synth.emulator import Emulator, Sampler, in_blocks
+from harpsstar.model import broadening
+from harpsstar.model.emulator import Emulator, Sampler, in_blocks
 
 #: What the principal components depend on, and half the interval of their differences. Torch's own
 #: derivatives of an interpolation take fifty times as long.
