@@ -20,7 +20,7 @@ from harpsstar.errors import HarpsstarWarning
 from harpsstar.infer.fit.engine import climb, data_of
 from harpsstar.infer.fit.likelihood import CHUNK, Likelihood, Posterior
 from harpsstar.infer.fit.options import STELLAR, Options
-from harpsstar.infer.fit.space import Space, relation
+from harpsstar.infer.fit.space import Space
 from harpsstar.infer.predict import predictor
 from harpsstar.infer.prepare import Source
 from harpsstar.io import read
@@ -28,6 +28,7 @@ from harpsstar.labels import NAMES
 from harpsstar.spectra.companion import BLEND, REACH, SIGNIFICANT
 from harpsstar.spectra.frame import C_KM_S
 from harpsstar.spectra.noise import level_and_scatter
+from harpsstar.synth.relations import relation
 
 FloatArray = npt.NDArray[np.float64]
 
