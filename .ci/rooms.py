@@ -29,8 +29,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("mock", "grid", "nn", "model", "io", "spectra"),
     (
         "instruments", "config", "plotting", "formatting", "outputs", "labels", "errors",
-        "constants", "data", "_lazy", "_optional", "_packaged", "_readers", "_tensors", "_threads",
-        "_version",
+        "constants", "data", "_dask", "_lazy", "_optional", "_packaged", "_readers", "_tensors",
+        "_threads", "_version",
     ),
 )  # fmt: skip
 

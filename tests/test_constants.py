@@ -28,7 +28,6 @@ from harpsstar.grid import calibration as solar
 from harpsstar.infer import parameters, uncertainty
 from harpsstar.infer import quality as flags
 from harpsstar.infer.fit import data as fit_data
-from harpsstar.infer.fit import space
 from harpsstar.instruments import get_instrument
 from harpsstar.io import build
 from harpsstar.io import noise as scatter
@@ -314,7 +313,7 @@ def test_priors_of_inference_are_those_relations():
     assert scatter["vmic"] == 0.15
     assert scatter["vmac"] == 0.73
     assert scatter["rv"] > 1.0  # no constraint in practice
-    assert space._SCATTER | {"vmic": 0.15, "vmac": 0.73} == space._SCATTER
+    assert relations.SCATTER | {"vmic": 0.15, "vmac": 0.73} == relations.SCATTER
     default = simulate.Priors()
     assert (default.vmic_scatter, default.vmac_scatter) == (0.15, 0.73)
     assert fit_data.continuum_prior(4)[0][0] == 1.0

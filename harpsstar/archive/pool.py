@@ -17,13 +17,16 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from typing import Any, Protocol
 
+from harpsstar._dask import connect, ignore_interrupts, leave
 from harpsstar._threads import one_thread_each
-from harpsstar.errors import ConfigError, HarpsstarError
+from harpsstar.errors import HarpsstarError
 
 #: What workers import: once, in the process that they are forked from.
 _PRELOAD = ["harpsstar.archive.worker", "harpsstar.infer.predict"]
 #: Windows knows one way to end a process.
 _KILL = getattr(signal, "SIGKILL", signal.SIGTERM)
+#: Seconds for the scheduler of a cluster to answer.
+_TIMEOUT = 20.0
 
 
 class Pool(Protocol):
@@ -177,7 +180,7 @@ def _kill_forkserver() -> None:
 
 def _begin() -> None:
     """Prepare a worker: Ctrl-C is for the main process, and without that there is no work."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ignore_interrupts()
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_follow, args=(parent,), daemon=True).start()
@@ -207,20 +210,7 @@ class Cluster:
 
     def __init__(self, address: str) -> None:
         self._address = address
-        try:
-            from distributed import Client
-        except ImportError:
-            raise ConfigError(
-                "--scheduler needs dask.distributed, which is not installed",
-                hint='pip install "harpsstar[archive]"',
-            ) from None
-        try:
-            self._client = Client(address, timeout="20s", set_as_default=False)
-        except (OSError, ValueError) as error:
-            raise ConfigError(
-                f"no Dask scheduler answers at {address} ({error})",
-                expected="an address such as tcp://host:8786",
-            ) from error
+        self._client = connect(address, _TIMEOUT)
         self._executor = self._client.get_executor(pure=False)
 
     @property
@@ -251,10 +241,7 @@ class Cluster:
 
     def close(self) -> None:
         """Cancel what is under way and take leave of the cluster."""
-        with suppress(Exception):
-            self._executor.shutdown(wait=False)
-        with suppress(Exception):
-            self._client.close(timeout=5)
+        leave(self._client, self._executor)
 
 
 def is_death(error: BaseException) -> bool:

@@ -10,13 +10,12 @@ from __future__ import annotations
 import itertools
 import multiprocessing
 import os
-import signal
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED as FIRST
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, wait
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,8 +23,8 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from harpsstar._dask import check_workers, connect, ignore_interrupts, leave
 from harpsstar._version import __version__
-from harpsstar.errors import ConfigError
 from harpsstar.grid import synthesis
 from harpsstar.grid.atlas9 import Deck
 from harpsstar.model.linelist import LineArray
@@ -149,15 +148,16 @@ def workers(jobs: int, scheduler: str | None = None) -> Iterator[Workers]:
     if scheduler is None:
         # spawn: a fork after PySME's library has been loaded shares its state between workers
         context = multiprocessing.get_context("spawn")
-        pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_ignore_interrupts)
+        pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=ignore_interrupts)
         try:
             yield Workers(pool, lambda: jobs, lambda thing: thing)
         finally:
             pool.shutdown(cancel_futures=True)
         return
-    client = _connect(scheduler)
+    client = connect(scheduler, _TIMEOUT)
     executor = client.get_executor(pure=False, retries=_RETRIES)
     try:
+        check_workers(client, scheduler, _version, _TIMEOUT)
         # One process works on one task at a time, whatever its number of threads. What is shared is
         # the result of a task: should its worker die, another one can make it again.
         yield Workers(
@@ -165,63 +165,14 @@ def workers(jobs: int, scheduler: str | None = None) -> Iterator[Workers]:
             lambda thing: client.submit(_same, thing, pure=False, retries=_RETRIES),
         )  # fmt: skip
     finally:
-        with suppress(Exception):
-            executor.shutdown(wait=False)
-        client.close()
-
-
-def _connect(address: str) -> Any:
-    """Return a client of a cluster that can synthesise."""
-    try:
-        from distributed import Client
-    except ImportError as error:
-        raise ConfigError(
-            f"dask.distributed is not installed ({error})",
-            hint='run pip install "harpsstar[archive]"',
-        ) from None
-    try:
-        client = Client(address, timeout=_TIMEOUT, set_as_default=False)
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"no Dask scheduler answers at {address} ({error})",
-            expected="an address such as tcp://host:8786",
-        ) from error
-    try:
-        client.wait_for_workers(1, timeout=_TIMEOUT)
-        found = set(client.run(_version).values())
-    except TimeoutError:
-        client.close()
-        raise ConfigError(
-            f"the Dask scheduler at {address} has no worker", expected="at least one",
-            hint=f"start some: dask worker {address} --nworkers auto --nthreads 1",
-        ) from None  # fmt: skip
-    except BaseException:
-        client.close()
-        raise
-    if found != {_own_version()}:
-        client.close()
-        raise ConfigError(
-            f"workers have {', '.join(sorted(found))}",
-            expected=f"{_own_version()} on all",
-            hint="install the same versions on all machines",
-        )
-    return client
+        leave(client, executor)
 
 
 def _version() -> str:
-    """Versions on a worker; fails where PySME cannot be imported."""
+    """Versions in this process; fails where PySME cannot be imported."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    return _own_version()
-
-
-def _own_version() -> str:
     return f"harpsstar {__version__} and PySME {synthesis.load_pysme().pysme.__version__}"
 
 
 def _same(thing: T) -> T:
     return thing
-
-
-def _ignore_interrupts() -> None:
-    """In a worker: Ctrl-C reaches it too, but its node is worth finishing."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -17,14 +17,7 @@ from torch import Tensor
 
 from harpsstar.labels import LABELS, NUISANCES, Label
 from harpsstar.model.emulator import Emulator
-from harpsstar.model.relations import (
-    ALPHA_SCATTER,
-    VMAC_SCATTER,
-    VMIC_SCATTER,
-    alpha_relation,
-    vmac_relation,
-    vmic_relation,
-)
+from harpsstar.model.relations import SCATTER, relation
 
 #: Everything that is solved for, in order.
 PARAMETERS: tuple[Label, ...] = LABELS + NUISANCES
@@ -41,9 +34,9 @@ _STEPS = (10.0, 0.01, 0.01, 0.1)
 
 # name: (relation of labels (B, 4) to the expected value (B,), standard deviation about it)
 _PRIORS: dict[str, tuple[Callable[[Tensor], Tensor], float]] = {
-    "vmic": (lambda labels: vmic_relation(*labels[:, :3].T), VMIC_SCATTER),
-    "vmac": (lambda labels: vmac_relation(*labels[:, :2].T), VMAC_SCATTER),
-    "alpha": (lambda labels: alpha_relation(labels[:, 2]), ALPHA_SCATTER),
+    "vmic": (lambda labels: relation("vmic", *labels[:, :3].T), SCATTER["vmic"]),
+    "vmac": (lambda labels: relation("vmac", *labels[:, :3].T), SCATTER["vmac"]),
+    "alpha": (lambda labels: relation("alpha", *labels[:, :3].T), SCATTER["alpha"]),
     "rv": (lambda labels: torch.zeros_like(labels[:, 0]), RV_SCATTER),
 }
 

@@ -15,14 +15,7 @@ from torch import Tensor
 from harpsstar.labels import ALPHA, LABELS, VMAC, VMIC, Label
 from harpsstar.mock.detector import TRAINING_READ_NOISE, Detector, gaussian
 from harpsstar.model.emulator import Emulator
-from harpsstar.model.relations import (
-    ALPHA_SCATTER,
-    VMAC_SCATTER,
-    VMIC_SCATTER,
-    alpha_relation,
-    vmac_relation,
-    vmic_relation,
-)
+from harpsstar.model.relations import SCATTER, relation
 from harpsstar.spectra import continuum
 
 
@@ -38,9 +31,9 @@ class Priors:
     """
 
     snr: tuple[float, ...] = (5.0, 500.0)
-    vmic_scatter: float = VMIC_SCATTER
-    vmac_scatter: float = VMAC_SCATTER
-    alpha_scatter: float = ALPHA_SCATTER
+    vmic_scatter: float = SCATTER["vmic"]
+    vmac_scatter: float = SCATTER["vmac"]
+    alpha_scatter: float = SCATTER["alpha"]
     rv_error: float = 0.05
     read_noise: float = TRAINING_READ_NOISE
     blaze_share: float = 0.7
@@ -124,10 +117,7 @@ def stars_at(labels: Tensor, priors: Priors, generator: torch.Generator) -> Star
 
 def on_relations(labels: Tensor) -> Stars:
     """Stars whose nuisances are exactly on their relations."""
-    teff, logg, m_h, _ = labels.T
-    return Stars(
-        labels, vmic_relation(teff, logg, m_h), vmac_relation(teff, logg), alpha_relation(m_h)
-    )
+    return Stars(labels, *(relation(name, *labels[:, :3].T) for name in SCATTER))
 
 
 def _scattered(

@@ -16,6 +16,8 @@ VMAC_SCATTER = 0.73
 #: dex; half the distance between the thin and the thick disk at one metallicity (Adibekyan et al.
 #: 2012, A&A 545, A32, their Fig. 7).
 ALPHA_SCATTER = 0.1
+#: All three by the name of the nuisance.
+SCATTER = {"vmic": VMIC_SCATTER, "vmac": VMAC_SCATTER, "alpha": ALPHA_SCATTER}
 
 
 def vmic_relation(teff: Tensor, logg: Tensor, m_h: Tensor) -> Tensor:
@@ -67,3 +69,10 @@ def alpha_relation(m_h: Tensor) -> Tensor:
     [0.4000000059604645, 0.20000000298023224, 0.0]
     """
     return (-0.4 * m_h).clamp(ALPHA.low, ALPHA.high)
+
+
+def relation(name: str, teff: Tensor, logg: Tensor, m_h: Tensor) -> Tensor:
+    """Value of ``vmic``, ``vmac`` or ``alpha`` on its relation; the labels may have any shape."""
+    if name == "alpha":
+        return alpha_relation(m_h)
+    return vmic_relation(teff, logg, m_h) if name == "vmic" else vmac_relation(teff, logg)

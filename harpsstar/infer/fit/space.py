@@ -18,28 +18,12 @@ from harpsstar.infer.fit.options import PARAMETERS, STELLAR, Gaussian, Options, 
 from harpsstar.labels import LABELS, RV
 from harpsstar.model.emulator import Emulator
 from harpsstar.model.nodes import AXES
-from harpsstar.model.relations import (
-    ALPHA_SCATTER,
-    VMAC_SCATTER,
-    VMIC_SCATTER,
-    alpha_relation,
-    vmac_relation,
-    vmic_relation,
-)
+from harpsstar.model.relations import SCATTER, relation
 
 #: Parameters that enter the spectrum by their square.
 SQUARED = ("vsini", "vmac")
 #: km/s; derivatives with respect to a square are taken no nearer to zero.
 SLOWEST = 0.5
-#: Scatter of stars about each relation, km/s, km/s, dex.
-_SCATTER = {"vmic": VMIC_SCATTER, "vmac": VMAC_SCATTER, "alpha": ALPHA_SCATTER}
-
-
-def relation(name: str, teff: Tensor, logg: Tensor, m_h: Tensor) -> Tensor:
-    """Value of a parameter on its relation; the labels may have any one shape."""
-    if name == "alpha":
-        return alpha_relation(m_h)
-    return vmic_relation(teff, logg, m_h) if name == "vmic" else vmac_relation(teff, logg)
 
 
 def without_axis(emulator: Emulator) -> dict[str, float]:
@@ -233,8 +217,8 @@ class Space:
         prior = self.priors.get(name)
         if isinstance(prior, Gaussian):
             return prior.mean, prior.sigma
-        if prior is None and name in _SCATTER:
-            return relation(name, known["teff"], known["logg"], known["m_h"]), _SCATTER[name]
+        if prior is None and name in SCATTER:
+            return relation(name, known["teff"], known["logg"], known["m_h"]), SCATTER[name]
         return 0.0, None
 
     def width(self, name: str) -> float | None:
@@ -242,7 +226,7 @@ class Space:
         prior = self.priors.get(name)
         if isinstance(prior, Gaussian):
             return prior.sigma
-        return _SCATTER.get(name) if prior is None else None
+        return SCATTER.get(name) if prior is None else None
 
     def log_prior(self, natural: Tensor) -> Tensor:
         """Logarithm of the prior density of natural values (B, P), -inf outside; (B,)."""

@@ -21,11 +21,12 @@ from harpsstar.errors import HarpsstarWarning
 from harpsstar.infer.fit.engine import climb, data_of
 from harpsstar.infer.fit.likelihood import CHUNK, Likelihood, Posterior
 from harpsstar.infer.fit.options import STELLAR, Options
-from harpsstar.infer.fit.space import Space, relation
+from harpsstar.infer.fit.space import Space
 from harpsstar.infer.predict import predictor
 from harpsstar.infer.prepare import Source, is_file
 from harpsstar.io import read
 from harpsstar.labels import NAMES
+from harpsstar.model.relations import relation
 from harpsstar.spectra.companion import BLEND, REACH, SIGNIFICANT
 from harpsstar.spectra.frame import C_KM_S
 from harpsstar.spectra.noise import level_and_scatter
