@@ -24,7 +24,8 @@ from harpsstar.labels import LABELS
 from harpsstar.nn.projector import ProjectorNetwork
 from harpsstar.nn.zoo import Model, unscale_labels
 from harpsstar.spectra import continuum
-from harpsstar.synth.emulator import Emulator, in_blocks
+from harpsstar.synth.emulator import Emulator
+from harpsstar.synth.fourier import in_blocks
 
 #: Passes of continuum and network.
 N_PASSES = 2

@@ -18,7 +18,8 @@ from harpsstar.infer import parameters as space
 from harpsstar.infer.slopes import slopes_at, spectra_at
 from harpsstar.labels import LABELS
 from harpsstar.spectra.noise import MAD_TO_SIGMA, clip_cosmics
-from harpsstar.synth.emulator import Emulator, Sampler
+from harpsstar.synth.emulator import Emulator
+from harpsstar.synth.sampler import Sampler
 
 #: Largest change in one iteration, in working coordinates.
 _LARGEST = {

@@ -30,9 +30,9 @@ from harpsstar.spectra.frame import pixels_from
 from harpsstar.spectra.noise import MAD_TO_SIGMA
 from harpsstar.synth import broadening, cluster, linelist, synthesis
 from harpsstar.synth.atlas9 import Deck, find_family, interpolate
-from harpsstar.synth.emulator import Sampler
 from harpsstar.synth.inputs import root
 from harpsstar.synth.linelist import DELTA_DTYPE, LineArray, shifted
+from harpsstar.synth.sampler import Sampler
 
 #: The Sun, as :mod:`harpsstar.constants` has it, and the vmic that the calibration starts from.
 #: K, dex, dex, km/s.

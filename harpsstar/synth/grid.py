@@ -21,7 +21,7 @@ from harpsstar._version import __version__
 from harpsstar.synth import atlas9, cluster, linelist, sampling, synthesis
 from harpsstar.synth.atlas9 import Deck, Node
 from harpsstar.synth.components import Components, Spectra, learn
-from harpsstar.synth.emulator import GRID_FORMAT
+from harpsstar.synth.grid_file import GRID_FORMAT
 from harpsstar.synth.linelist import LineArray
 
 #: km/s

@@ -51,6 +51,36 @@ def lagrange_weights(at: Tensor, x: Tensor) -> Tensor:
     return torch.stack(columns, dim=-1)
 
 
+def lagrange_slopes(at: Tensor, x: Tensor) -> Tensor:
+    """Derivatives of :func:`lagrange_weights` with respect to ``x``.
+
+    Parameters
+    ----------
+    at : Tensor, shape (..., s)
+        Abscissae of the s values.
+    x : Tensor, shape (...)
+        Where the derivative of the polynomial is wanted.
+
+    Returns
+    -------
+    Tensor, shape (..., s)
+        Weights that sum to zero.
+    """
+    size = at.shape[-1]
+    columns = []
+    for i in range(size):
+        others = [j for j in range(size) if j != i]
+        slope = torch.zeros_like(x)
+        for j in others:
+            term = 1 / (at[..., i] - at[..., j])
+            for k in others:
+                if k != j:
+                    term = term * (x - at[..., k]) / (at[..., i] - at[..., k])
+            slope = slope + term
+        columns.append(slope)
+    return torch.stack(columns, dim=-1)
+
+
 class NodeGrid(nn.Module):
     """Values on a tensor grid with a staircase edge, interpolated by piecewise polynomials.
 
@@ -216,23 +246,64 @@ class NodeGrid(nn.Module):
         parts = [self._interpolate(part) for part in points.split(_ROWS_AT_ONCE)]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
+    def derivatives(self, points: Tensor) -> Tensor:
+        """Interpolate, and differentiate the interpolant.
+
+        Parameters
+        ----------
+        points : Tensor, shape (B, 5)
+            As in :meth:`forward`. At a node, where the interpolant has a kink, the derivative is
+            that on the side of larger values, at the upper end of an axis that on the other.
+
+        Returns
+        -------
+        Tensor, shape (B, 6, K)
+            The value, then its derivatives with respect to the axes; zero for an axis with a
+            single node.
+        """
+        return torch.cat([self._differentiate(part) for part in points.split(_ROWS_AT_ONCE)])
+
+    def _differentiate(self, points: Tensor) -> Tensor:
+        index = torch.zeros(len(points), 1, dtype=torch.long, device=points.device)
+        stencils = []
+        for axis, x in zip(self.axes, points.unbind(-1), strict=True):
+            nearest = self._nearest(axis, x)
+            index = (index[:, :, None] * len(axis) + nearest[:, None, :]).flatten(1)
+            stencils.append((lagrange_weights(axis[nearest], x), lagrange_slopes(axis[nearest], x)))
+        # (B, value and derivatives so far, nodes of the axes to come, K), one axis after the other
+        known = cast(Tensor, self.table)[index][:, None]
+        for weights, slopes in stencils:
+            nodes = known.unflatten(2, (weights.shape[1], -1)).unbind(2)
+            value, slope = nodes[0] * _each(weights, 0), nodes[0][:, :1] * _each(slopes, 0)
+            # not a product of matrices, see _interpolate
+            for j in range(1, len(nodes)):
+                value = value + nodes[j] * _each(weights, j)
+                slope = slope + nodes[j][:, :1] * _each(slopes, j)
+            known = torch.cat([value, slope], dim=1)
+        return known.squeeze(2)
+
     def _interpolate(self, points: Tensor) -> Tensor:
         index = torch.zeros(len(points), 1, dtype=torch.long, device=points.device)
         weight = points.new_ones(len(points), 1)
         for axis, x in zip(self.axes, points.unbind(-1), strict=True):
-            nearest, w = self._stencil(axis, x)
+            nearest = self._nearest(axis, x)
+            w = lagrange_weights(axis[nearest], x)
             index = (index[:, :, None] * len(axis) + nearest[:, None, :]).flatten(1)
             weight = (weight[:, :, None] * w[:, None, :]).flatten(1)
         table = cast(Tensor, self.table)
         # not a product of matrices: its last bits depend on where in memory a row begins
         return (weight[:, :, None] * table[index]).sum(1)
 
-    def _stencil(self, axis: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    def _nearest(self, axis: Tensor, x: Tensor) -> Tensor:
         size = min(STENCILS[self.interpolation], len(axis))
         cell = torch.bucketize(x.detach().contiguous(), axis, right=True) - 1
         first = (cell - (size // 2 - 1)).clamp(0, len(axis) - size)
-        index = first[:, None] + torch.arange(size, device=x.device)
-        return index, lagrange_weights(axis[index], x)
+        return first[:, None] + torch.arange(size, device=x.device)
+
+
+def _each(weights: Tensor, j: int) -> Tensor:
+    """Weight of one node, (B, 1, 1, 1)."""
+    return weights[:, j, None, None, None]
 
 
 def _unit(unit: str) -> str:

@@ -17,7 +17,8 @@ from harpsstar.errors import InputsMissingError
 from harpsstar.evaluate import synthesis as comparing
 from harpsstar.evaluate.emulator import emulator_accuracy, label_bias, observed_as, predict_left_out
 from harpsstar.labels import NAMES
-from harpsstar.synth.emulator import GRID_FORMAT, Emulator
+from harpsstar.synth.emulator import Emulator
+from harpsstar.synth.grid_file import GRID_FORMAT
 
 LINES = 6
 WAVE = 2000

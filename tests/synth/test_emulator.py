@@ -13,7 +13,8 @@ from safetensors.torch import save_file
 
 from harpsstar.errors import ModelError, OutsideGridError
 from harpsstar.synth.broadening import C_KMS
-from harpsstar.synth.emulator import PACKAGED_GRID, Emulator
+from harpsstar.synth.emulator import Emulator
+from harpsstar.synth.grid_file import PACKAGED_GRID
 
 TEFF = [4000.0, 4500.0, 5000.0, 5500.0, 6000.0, 6500.0, 7000.0]
 LOGG = [1.0, 1.5, 2.0, 2.5, 3.0, 3.5]

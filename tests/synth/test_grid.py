@@ -14,8 +14,9 @@ from safetensors import safe_open
 
 from harpsstar.errors import InputsMissingError
 from harpsstar.synth import atlas9, linelist, synthesis
-from harpsstar.synth.emulator import PACKAGED_GRID, Emulator
+from harpsstar.synth.emulator import Emulator
 from harpsstar.synth.grid import Node, _counts, compress, compute, nodes
+from harpsstar.synth.grid_file import PACKAGED_GRID
 
 VMIC, ALPHA = (1.0, 2.0), (0.0,)
 OPTIONS = {"vmic": VMIC, "alpha": ALPHA}
