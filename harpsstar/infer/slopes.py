@@ -56,6 +56,8 @@ def slopes_at(
         resolution=resolution,
         by=space.PARAMETER_NAMES,
         squares=True,
+        # across nodes slopes, and with them errors of labels, would jump by up to a fifth
+        smooth=True,
     )
     for name, factor in space.square_slopes(parameters).items():
         slopes[:, space.PARAMETER_NAMES.index(name)] *= factor[:, None, None]

@@ -48,7 +48,9 @@ def differentiate(
     sampler: Sampler,
     stars: Stars,
     by: tuple[str, ...],
-    squares: bool,
+    *,
+    squares: bool = False,
+    smooth: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Spectra and their derivatives, see :meth:`harpsstar.synth.emulator.Emulator.derivatives`."""
     if unknown := sorted(set(by) - set(PARAMETERS)):
@@ -65,7 +67,7 @@ def differentiate(
         part = slice(start, start + _AT_ONCE)
         few = stars[part]
         lines = transforms.derivatives(
-            grid.derivatives(few.points)[:, rows],
+            grid.derivatives(few.points, smooth=smooth)[:, rows],
             few.vsini, few.vmac, few.resolution, few.rv, outer,
         )  # fmt: skip
         sampled = sampler.without_gaps(lines.flatten(0, 1)).unflatten(0, lines.shape[:2])

@@ -330,6 +330,7 @@ class Emulator(nn.Module):
         rv: PerSpectrum = 0.0,
         by: Sequence[str] = PARAMETERS,
         squares: bool = False,
+        smooth: bool = False,
     ) -> tuple[Tensor, Tensor]:
         """Spectra at any wavelengths and their exact derivatives.
 
@@ -342,16 +343,17 @@ class Emulator(nn.Module):
         by : sequence of str
             Quantities to differentiate by, of :data:`PARAMETERS`.
         squares : bool
-            Differentiate by the squares of vsini and vmac: the spectrum is even in both, so that
-            its derivatives with respect to themselves vanish at zero.
+            Differentiate by the squares of vsini and vmac, which does not give 0 at zero.
+        smooth : bool
+            As in :meth:`.nodes.NodeGrid.derivatives`.
 
         Returns
         -------
         flux : Tensor, shape (B, *wave.shape)
             Finite, but without meaning, outside the grid, see ``Sampler.covered``.
         slopes : Tensor, shape (B, number of ``by``, *wave.shape)
-            Per K, dex, km/s or km²/s². At a node of the grid, where the interpolation has a kink,
-            that on one side; all zero for what has a single value in the grid.
+            Per K, dex, km/s or km²/s²; zero for what has a single value in the grid. At a node,
+            where the interpolation has a kink, that on one side unless ``smooth``.
 
         Raises
         ------
@@ -363,7 +365,9 @@ class Emulator(nn.Module):
         vmac, rv = (self._column(value, len(labels)) for value in (vmac, rv))
         points = self._points(labels, vmic, alpha)
         stars = Stars(points, labels[:, 3], vmac, power.expand(len(labels)), rv)
-        return differentiate(self.grid, self._transforms, sampler, stars, tuple(by), squares)
+        return differentiate(
+            self.grid, self._transforms, sampler, stars, tuple(by), squares=squares, smooth=smooth
+        )
 
     def _unreached(self, sampler: Sampler, rv: Tensor) -> Tensor:
         low, high = sampler.limits
