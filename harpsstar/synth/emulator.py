@@ -27,6 +27,7 @@ from .sampler import Sampler
 #: A velocity or microturbulence: one for all spectra, or one for each.
 PerSpectrum: TypeAlias = float | Tensor
 
+
 class Emulator(nn.Module):
     """Continuum-normalised spectra between the nodes of a compressed grid.
 
@@ -266,10 +267,9 @@ class Emulator(nn.Module):
         """
         if check:
             self.check(labels, vmic, alpha)
-        size = len(labels)
         coefficients = self.coefficients(labels, vmic, alpha)
-        shift = self._column(rv, size) if isinstance(rv, Tensor) or rv != 0.0 else None
-        vmac = self._column(vmac, size)
+        shift = self._column(rv, len(labels)) if isinstance(rv, Tensor) or rv != 0.0 else None
+        vmac = self._column(vmac, len(labels))
         return self._transforms.spectra(coefficients, labels[:, 3], vmac, resolution, shift)
 
     def sampler(self, wave: npt.ArrayLike | Tensor) -> Sampler:
@@ -345,7 +345,7 @@ class Emulator(nn.Module):
         squares : bool
             Differentiate by the squares of vsini and vmac, which does not give 0 at zero.
         smooth : bool
-            As in :meth:`.nodes.NodeGrid.derivatives`.
+            As in :meth:`harpsstar.synth.nodes.NodeGrid.derivatives`.
 
         Returns
         -------
@@ -358,7 +358,7 @@ class Emulator(nn.Module):
         Raises
         ------
         ValueError
-            If ``by`` names something else.
+            If ``by`` names others.
         """
         sampler = wave if isinstance(wave, Sampler) else self.sampler(wave)
         power = torch.as_tensor(resolution, dtype=torch.float64, device=self.device)

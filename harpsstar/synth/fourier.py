@@ -90,9 +90,7 @@ class Transforms:
         """
         rows = torch.addmm(self._mean, in_blocks(coefficients), self._components)
         depth = torch.view_as_complex(rows[: len(coefficients)].unflatten(1, (-1, 2)))
-        real = broadening.kernel(
-            self._n_bins, self._dk, vsini, vmac, resolution, self._mean.dtype
-        )
+        real = broadening.kernel(self._n_bins, self._dk, vsini, vmac, resolution, self._mean.dtype)
         if rv is not None:
             depth = depth * self._phase(rv)
         depth = torch.view_as_complex(torch.view_as_real(depth) * real[..., None])
@@ -140,7 +138,8 @@ class Transforms:
         phase = self._phase(rv) if bool((rv != 0).any()) else None
         factors = {
             # the depth is one minus the flux
-            name: -kernel if phase is None else phase * -kernel for name, kernel in kernels.items()
+            name: -kernel if phase is None else phase * -kernel
+            for name, kernel in kernels.items()
         }
         torch.mul(depth, factors[""][:, None], out=out[:, :n])
         for column, name in enumerate(wanted, n):

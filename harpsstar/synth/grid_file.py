@@ -51,9 +51,7 @@ def read_grid(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             known = set(file.keys())
-            wanted = known.intersection(
-                GRID_TENSORS + ROUGH_TENSORS + COUNT_TENSORS + OLD_TENSORS
-            )
+            wanted = known.intersection(GRID_TENSORS + ROUGH_TENSORS + COUNT_TENSORS + OLD_TENSORS)
             tensors = {name: file.get_tensor(name) for name in wanted}
     except (SafetensorError, OSError) as error:
         raise ModelError(

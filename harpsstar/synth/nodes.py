@@ -272,20 +272,22 @@ class NodeGrid(nn.Module):
     def _differentiate(self, points: Tensor, smooth: bool) -> Tensor:
         index = torch.zeros(len(points), 1, dtype=torch.long, device=points.device)
         stencils = []
+        find = self._mean_slope if smooth else self._slope
         for axis, x in zip(self.axes, points.unbind(-1), strict=True):
-            nearest, *weights = (self._mean_slope if smooth else self._slope)(axis, x)
+            nearest, weight, slope = find(axis, x)
             index = (index[:, :, None] * len(axis) + nearest[:, None, :]).flatten(1)
-            stencils.append(weights)
+            stencils.append((weight, slope))
         # (B, value and derivatives so far, nodes of the axes to come, K), one axis after the other
         known = cast(Tensor, self.table)[index][:, None]
         for weights, slopes in stencils:
             nodes = known.unflatten(2, (weights.shape[1], -1)).unbind(2)
-            value, slope = nodes[0] * _each(weights, 0), nodes[0][:, :1] * _each(slopes, 0)
+            value = nodes[0] * _each(weights, 0)
+            moved = nodes[0][:, :1] * _each(slopes, 0)
             # not a product of matrices, see _interpolate
             for j in range(1, len(nodes)):
                 value = value + nodes[j] * _each(weights, j)
-                slope = slope + nodes[j][:, :1] * _each(slopes, j)
-            known = torch.cat([value, slope], dim=1)
+                moved = moved + nodes[j][:, :1] * _each(slopes, j)
+            known = torch.cat([value, moved], dim=1)
         return known.squeeze(2)
 
     def _interpolate(self, points: Tensor) -> Tensor:
@@ -305,7 +307,6 @@ class NodeGrid(nn.Module):
         cell = torch.bucketize(x.detach().contiguous(), axis, right=True) - 1
         first = (cell - (size // 2 - 1)).clamp(0, len(axis) - size)
         return first[:, None] + torch.arange(size, device=x.device)
-
 
     def _slope(self, axis: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Nodes, their weights in the value and those in its derivative, (B, s) each."""
