@@ -21,10 +21,9 @@ from harpsstar._version import __version__
 from harpsstar.errors import HarpsstarError, HarpsstarWarning
 
 if TYPE_CHECKING:
+    from harpsstar.archive.entrance import fit, predict
     from harpsstar.infer.explain import explain
-    from harpsstar.infer.fit.engine import fit
     from harpsstar.infer.fit.velocity import velocity
-    from harpsstar.infer.predict import predict
     from harpsstar.io import read
     from harpsstar.io.arrays import from_arrays
     from harpsstar.io.results import read_table, to_pandas, write_table
@@ -34,9 +33,9 @@ if TYPE_CHECKING:
 _LAZY = {
     "Emulator": "harpsstar.synth.emulator",
     "explain": "harpsstar.infer.explain",
-    "fit": "harpsstar.infer.fit.engine",
+    "fit": "harpsstar.archive.entrance",
     "from_arrays": "harpsstar.io.arrays",
-    "predict": "harpsstar.infer.predict",
+    "predict": "harpsstar.archive.entrance",
     "read": "harpsstar.io",
     "read_table": "harpsstar.io.results",
     "to_pandas": "harpsstar.io.results",

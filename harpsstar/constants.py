@@ -10,6 +10,8 @@ from __future__ import annotations
 C_KM_S = 299_792.458
 #: Standard deviation of a Gaussian in units of its median absolute deviation.
 MAD_TO_SIGMA = 1.4826
+#: Shares of a Gaussian within one and two standard deviations.
+ONE_SIGMA, TWO_SIGMA = 0.6827, 0.9545
 #: Wavelengths at the barycentre over those at a resting observatory, less one: potentials of the
 #: Sun and of the Earth, and the Earth's transverse Doppler shift (Stumpff 1979, A&A 78, 229, with
 #: Einstein's terms in their mean).

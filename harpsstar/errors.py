@@ -94,5 +94,14 @@ class TrainingError(HarpsstarError):
     """Training cannot continue (a loss that is not finite, an incompatible checkpoint)."""
 
 
+#: How a message begins that tells of an error which harpsstar did not raise on purpose.
+UNEXPECTED = "unexpected "
+
+
+def unexpected(error: BaseException) -> str:
+    """Say what a bug looks like from outside, and ask for a report."""
+    return f"{UNEXPECTED}{type(error).__name__}: {error}; please report it"
+
+
 class HarpsstarWarning(UserWarning):
     """Something a user should know that does not stop the work."""

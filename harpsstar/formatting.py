@@ -14,15 +14,28 @@ _DECIMALS = {"teff": 0, "logg": 2, "m_h": 2, "vsini": 1, "rv": 3, "vmic": 2, "vm
 _SIGNED = frozenset(("m_h",))
 
 
-def with_error(name: str, value: float, error: float = math.nan) -> str:
+def plain(value: float, form: str = ".3g") -> str:
+    """Return a number without an error in a format, and a dash for one that is not known.
+
+    >>> plain(0.0123456), plain(math.nan), plain(2.0, "+.2f")
+    ('0.0123', '–', '+2.00')
+    """
+    return f"{value:{form}}" if math.isfinite(value) else UNKNOWN
+
+
+def with_error(
+    name: str, value: float, error: float = math.nan, *, sign: bool | None = None
+) -> str:
     """Return a value with its error, which has two digits, and the value as many decimals.
 
     Parameters
     ----------
     name : str
-        A label, ``rv``, ``snr`` or any other quantity; m_h has its sign.
+        A label, ``rv``, ``snr`` or any other quantity.
     value, error : float
         In the same unit; an error that is unknown or zero is left out.
+    sign : bool, optional
+        Whether a positive value has its sign; by default m_h alone.
 
     >>> with_error("rv", 12.30118, 0.00112)
     '12.3012 ± 0.0011'
@@ -31,11 +44,11 @@ def with_error(name: str, value: float, error: float = math.nan) -> str:
     """
     if not math.isfinite(value):
         return UNKNOWN
-    sign = "+" if name in _SIGNED else ""
+    plus = "+" if (name in _SIGNED if sign is None else sign) else ""
     if not (math.isfinite(error) and error > 0):
-        return _unsigned_zero(f"{value:{sign}.{_DECIMALS.get(name, 2)}f}")
+        return _unsigned_zero(f"{value:{plus}.{_DECIMALS.get(name, 2)}f}")
     places = decimals(error)
-    return _unsigned_zero(f"{value:{sign}.{places}f}") + f" ± {error:.{places}f}"
+    return _unsigned_zero(f"{value:{plus}.{places}f}") + f" ± {error:.{places}f}"
 
 
 def decimals(error: float) -> int:

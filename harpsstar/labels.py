@@ -39,6 +39,16 @@ class Label:
     ucd: str
     description: str
 
+    @property
+    def heading(self) -> str:
+        """Name with unit, for the head of a column: ``teff [K]``."""
+        return f"{self.name} [{self.unit}]" if self.unit else self.name
+
+    @property
+    def axis(self) -> str:
+        """Symbol with unit, for an axis of a figure."""
+        return f"{self.symbol} [{self.unit}]" if self.unit else self.symbol
+
 
 TEFF = Label("teff", r"$T_\mathrm{eff}$", "K", 3500.0, 9750.0,
              "phys.temperature.effective", "Effective temperature")

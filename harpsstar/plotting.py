@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harpsstar.errors import InputsMissingError
+from harpsstar._optional import load
 from harpsstar.io.results import printable
 from harpsstar.outputs import check_file, check_room, make_folder, replacing
 from harpsstar.outputs.kinds import CREATOR, PICTURE
@@ -56,7 +56,7 @@ def check_picture(path: str | Path) -> Path:
         matplotlib is not installed.
     """
     path = check_room(check_file(path, PICTURE))
-    _matplotlib()
+    load("matplotlib", "plot")
     return path
 
 
@@ -70,7 +70,7 @@ def picture_folder(path: str | Path) -> Path:
     InputsMissingError
         matplotlib is not installed.
     """
-    _matplotlib()
+    load("matplotlib", "plot")
     return make_folder(path)
 
 
@@ -106,9 +106,11 @@ def new_figure(
     InputsMissingError
         matplotlib is not installed.
     """
-    figure_class, canvas = _matplotlib()
-    figure: Figure = figure_class(figsize=(width, height), layout=layout, facecolor="white")
-    canvas(figure)
+    size = (width, height)
+    figure: Figure = load("matplotlib.figure", "plot").Figure(
+        figsize=size, layout=layout, facecolor="white"
+    )
+    load("matplotlib.backends.backend_agg", "plot").FigureCanvasAgg(figure)
     return figure
 
 
@@ -186,15 +188,3 @@ def apart(wanted: Any, least: float, low: float, high: float) -> Any:
     level = np.concatenate([np.full(len(group), np.mean(group)) for group in groups])
     room = least * np.arange(len(wanted))
     return np.clip(level, low + 0.5 * least, high - 0.5 * least - room[-1]) + room
-
-
-def _matplotlib() -> tuple[Any, Any]:
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise InputsMissingError(
-            "matplotlib is not installed", expected="the optional packages of pictures",
-            hint='pip install "harpsstar[plot]"',
-        ) from error  # fmt: skip
-    return Figure, FigureCanvasAgg

@@ -24,12 +24,13 @@ from harpsstar.evaluate import attention, bound, calibration, figures, sun
 from harpsstar.evaluate import paper as table2
 from harpsstar.evaluate import posterior as simulated
 from harpsstar.evaluate.stars import read_references
-from harpsstar.infer import calibrate, mismatch, parameters, posterior, uncertainty
+from harpsstar.infer import mismatch, parameters, uncertainty
 from harpsstar.infer import quality as flags
 from harpsstar.infer.fit import data as fit_data
 from harpsstar.infer.fit import space
 from harpsstar.instruments import get_instrument
-from harpsstar.io import build, s1d
+from harpsstar.io import build
+from harpsstar.io import noise as scatter
 from harpsstar.io.s2d import air
 from harpsstar.spectra import frame, noise
 from harpsstar.synth import (
@@ -73,10 +74,8 @@ TABLE = [
      "Stumpff 1979, A&A 78, 229; as DRS 3.7"),
     ("MAD to sigma", constants.MAD_TO_SIGMA, mad_of_a_gaussian(), 2e-5, "Gaussian"),
     ("of the noise", noise.MAD_TO_SIGMA, mad_of_a_gaussian(), 2e-5, "Gaussian"),
-    ("one sigma", posterior.ONE_SIGMA, norm.cdf(1) - norm.cdf(-1), 1e-4, "Gaussian"),
-    ("one sigma of factors", calibrate.ONE_SIGMA, norm.cdf(1) - norm.cdf(-1), 1e-4, "Gaussian"),
-    ("one sigma of the paper", table2.GAUSSIAN[0], norm.cdf(1) - norm.cdf(-1), 1e-4, "Gaussian"),
-    ("two sigma of the paper", table2.GAUSSIAN[1], norm.cdf(2) - norm.cdf(-2), 1e-4, "Gaussian"),
+    ("one sigma", constants.ONE_SIGMA, norm.cdf(1) - norm.cdf(-1), 1e-4, "Gaussian"),
+    ("two sigma", constants.TWO_SIGMA, norm.cdf(2) - norm.cdf(-2), 1e-4, "Gaussian"),
     ("one sigma of a fit", simulated.SHARES[0], norm.cdf(1) - norm.cdf(-1), 1e-4, "Gaussian"),
     ("two sigma of a fit", simulated.SHARES[1], norm.cdf(2) - norm.cdf(-2), 1e-4, "Gaussian"),
     ("FWHM of a Gaussian", broadening._FWHM, FWHM, 1e-12, "Gaussian"),
@@ -274,9 +273,8 @@ def test_orders_of_harps_n_lie_where_its_grating_puts_them():
     centres = instrument.wavelengths[list(frame.ROWS), 2048]
     published = [5055.4, 5097.5, 5140.4, 5183.9, 5228.2, 5273.2, 5319.1, 5365.7]
     np.testing.assert_allclose(centres, published, atol=0.06)
-    for constant in (s1d._ORDER_CONSTANT, instrument.blaze_constant):
-        np.testing.assert_allclose(instrument.order_m * instrument.wavelengths[:, 2048], constant,
-                                   rtol=1.5e-3)  # fmt: skip
+    np.testing.assert_allclose(instrument.order_m * instrument.wavelengths[:, 2048],
+                               instrument.blaze_constant, rtol=1.5e-3)  # fmt: skip
     widths = np.diff(instrument.wavelengths[list(frame.ROWS)], axis=1)[:, 2048]
     np.testing.assert_allclose(widths[[0, -1]], [0.0138, 0.0147], rtol=0.01)
 
@@ -295,7 +293,7 @@ def test_fourth_differences_have_seventy_times_the_variance():
 def test_scatter_of_an_interpolated_spectrum_is_corrected_by_what_was_measured():
     """2.4 (docs of scatter_noise) over the scatter of white noise."""
     flux = 1 + 0.01 * np.random.default_rng(6).normal(size=40_000)
-    found = s1d.scatter_noise(flux, np.zeros(flux.shape, dtype=bool))
+    found = scatter.scatter_noise(flux, np.zeros(flux.shape, dtype=bool))
     assert float(np.median(found)) == pytest.approx(2.4 * 0.01, rel=0.05)
 
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harpsstar.formatting import UNKNOWN, decimals, with_error
+from harpsstar.formatting import UNKNOWN, decimals, plain, with_error
+from harpsstar.labels import LOGG, TEFF
 
 
 @pytest.mark.parametrize(
@@ -40,3 +41,20 @@ def test_an_error_has_two_digits_and_its_value_as_many_decimals(error, value):
     assert float(second) == pytest.approx(error, rel=0.051)
     assert len(second.replace(".", "").lstrip("0")) == 2
     assert float(first) == pytest.approx(value, abs=0.51 * 10 ** -decimals(error))
+
+
+def test_a_difference_has_its_sign_whatever_it_is():
+    assert with_error("teff", 12.3, sign=True) == "+12"
+    assert with_error("teff", -0.2, sign=True) == "0"
+    assert with_error("m_h", 0.1, 0.02, sign=False) == "0.100 ± 0.020"
+
+
+def test_a_plain_number_has_its_format_or_a_dash():
+    assert plain(5772.0) == "5.77e+03"
+    assert plain(1.0, "+.2f") == "+1.00"
+    assert plain(math.nan) == plain(math.inf, ".1f") == UNKNOWN
+
+
+def test_headings_have_a_unit_where_there_is_one():
+    assert (TEFF.heading, LOGG.heading) == ("teff [K]", "logg")
+    assert (TEFF.axis, LOGG.axis) == (TEFF.symbol + " [K]", LOGG.symbol)

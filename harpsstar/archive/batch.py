@@ -23,12 +23,14 @@ from harpsstar.archive.pictures import plot
 from harpsstar.archive.pool import Pool, make_pool
 from harpsstar.archive.reach import out_of_reach
 from harpsstar.archive.worker import STEPS, Done, Input, ModelFacts, Settings
+from harpsstar.io.blaze import check_blaze_dir
+from harpsstar.io.given import NOTHING, Given
 from harpsstar.io.results import Row, provenance
 from harpsstar.outputs import replacing, under
 from harpsstar.outputs.kinds import PICTURE
 from harpsstar.plotting import Stems, picture_folder
 
-_REFRESH = "refresh"
+_REFRESH, _GIVEN = "refresh", "given"
 #: Most worker processes that are started unasked: each takes some 0.7 GB of memory.
 _MOST_JOBS = 4
 #: A table of so many rows is shown even where it is written.
@@ -92,6 +94,8 @@ class Options:
         A folder for a picture of each spectrum with its model.
     command : str
         What the user typed, for the table's metadata.
+    given : Given
+        What the user says of files that do not say it; rows made with other facts are done again.
     """
 
     model: str | Path | None = None
@@ -107,6 +111,7 @@ class Options:
     report: Path | None = None
     plots: Path | None = None
     command: str = ""
+    given: Given = NOTHING
 
     @property
     def settings(self) -> Settings:
@@ -119,7 +124,7 @@ class Options:
             model = os.path.abspath(model)
         if blaze_dir is not None:
             blaze_dir = os.path.abspath(blaze_dir)
-        return Settings(model, blaze_dir, self.seconds)
+        return Settings(model, blaze_dir, self.seconds, given=self.given)
 
     def workers(self, files: int) -> int:
         """How many worker processes for so many files."""
@@ -214,6 +219,7 @@ def predict_files(
         The scheduler does not answer.
     """
     options, inputs = options or Options(), list(inputs)
+    check_blaze_dir(options.blaze_dir)
     with under(policy_of(inputs, overwrite=options.overwrite)):
         path = None if output is None else check_output(Path(output), options)
         if options.plots is not None:
@@ -259,7 +265,8 @@ def plan_files(
         plan = [(item, f"leave out: {item.skip}") for item in seen.left_out]
         for item in seen.chosen:
             known = journal.known(item.key)
-            kept = known is not None and not options.refresh and is_kept(item, known)
+            redo = options.refresh or journal.note(_GIVEN) != str(options.given)
+            kept = known is not None and not redo and is_kept(item, known)
             plan.append((item, "keep the row" if kept else "predict"))
     return sorted(plan, key=lambda pair: str(pair[0].found.path))
 
@@ -344,6 +351,7 @@ class Run:
             for row in self._rows(todo, resumed):
                 counts[row.status] += 1
             self.journal.put_note(_REFRESH, "")
+            self.journal.put_note(_GIVEN, str(self.options.given))
             self._export(seen)
             self._plot(seen, {item.key for item in todo})
         except KeyboardInterrupt:
@@ -383,13 +391,18 @@ class Run:
 
         Without a refresh every row is kept.
         """
-        if not self.options.refresh:
+        if not self._redo():
             return -1
-        serial, _, model = self.journal.note(_REFRESH).partition(" ")
-        if not serial or model != self.model.version:
+        version = f"{self.model.version} {self.options.given}".strip()
+        serial, _, before = self.journal.note(_REFRESH).partition(" ")
+        if not serial or before != version:
             serial = str(self.journal.serial)
-            self.journal.put_note(_REFRESH, f"{serial} {self.model.version}")
+            self.journal.put_note(_REFRESH, f"{serial} {version}")
         return int(serial)
+
+    def _redo(self) -> bool:
+        """Whether rows are made again although their files are what they were."""
+        return self.options.refresh or self.journal.note(_GIVEN) != str(self.options.given)
 
     def _rows(self, todo: Sequence[Candidate], resumed: int) -> Iterator[Row]:
         """Make the rows, each safe in the journal before it is told."""
@@ -410,7 +423,7 @@ class Run:
 
     def _input(self, item: Candidate) -> Input:
         known = self.journal.known(item.key)
-        redo = known is None or not known.final or self.options.refresh
+        redo = known is None or not known.final or self._redo()
         digest = "" if known is None or redo else known.digest
         return Input(item.key, os.path.abspath(item.found.path), digest)
 

@@ -13,7 +13,9 @@ import numpy as np
 from harpsstar.archive.files import find
 from harpsstar.errors import ConfigError, CoverageError, HarpsstarError, ReadError
 from harpsstar.io import Observation
+from harpsstar.io.blaze import check_blaze_dir
 from harpsstar.io.build import Reading
+from harpsstar.io.given import NOTHING, Given
 from harpsstar.io.products import read_arrays
 from harpsstar.plotting import (
     BLACK,
@@ -52,7 +54,11 @@ class Description:
 
 
 def describe_all(
-    names: Iterable[str | Path], *, blaze_dir: str | Path | None = None, plot: Path | None = None
+    names: Iterable[str | Path],
+    *,
+    blaze_dir: str | Path | None = None,
+    plot: Path | None = None,
+    given: Given = NOTHING,
 ) -> Iterator[Description | HarpsstarError]:
     """Describe the files behind what a user named, each as :func:`describe` does.
 
@@ -60,7 +66,7 @@ def describe_all(
     ----------
     names : iterable of str or Path
         Files, folders and patterns, see :func:`harpsstar.archive.files.find`.
-    blaze_dir, plot
+    blaze_dir, plot, given
         As for :func:`describe`; a picture shows one file.
 
     Yields
@@ -71,10 +77,11 @@ def describe_all(
     Raises
     ------
     ConfigError
-        A picture of several files.
+        A picture of several files, or no such folder for blaze files.
     OutputError
         The picture cannot be written.
     """
+    check_blaze_dir(blaze_dir)
     files = find(names)
     if plot is not None and len(files) > 1:
         raise ConfigError(f"a picture of {len(files)} files", expected="one file with --plot")
@@ -82,13 +89,17 @@ def describe_all(
         try:
             if item.problem is not None:
                 raise item.problem
-            yield describe(item.path, blaze_dir=blaze_dir, plot=plot)
+            yield describe(item.path, blaze_dir=blaze_dir, plot=plot, given=given)
         except ReadError as error:
             yield error
 
 
 def describe(
-    path: str | Path, *, blaze_dir: str | Path | None = None, plot: Path | None = None
+    path: str | Path,
+    *,
+    blaze_dir: str | Path | None = None,
+    plot: Path | None = None,
+    given: Given = NOTHING,
 ) -> Description:
     """Describe one file.
 
@@ -100,6 +111,8 @@ def describe(
         Where its blaze file may lie, if not beside it.
     plot : Path, optional
         A picture to draw, see :func:`draw`.
+    given : Given, optional
+        What the user says of a file that does not say it.
 
     Raises
     ------
@@ -110,7 +123,8 @@ def describe(
     """
     if plot is not None:
         check_picture(plot)
-    spectrum = read_arrays(path, blaze_dir=blaze_dir)
+    check_blaze_dir(blaze_dir)
+    spectrum = read_arrays(path, blaze_dir=blaze_dir, given=given)
     if plot is not None:
         save(draw(spectrum, Path(path).name), plot)
     observation = spectrum.observation
@@ -174,6 +188,8 @@ def _facts(observation: Observation) -> dict[str, str]:
         "product": observation.product,
         "BJD": _number(observation.bjd, ".5f"),
         "frame": observation.frame,
+        "resolving power": f"{observation.resolution:.0f}"
+        + (" (assumed)" if observation.resolution_assumed else ""),
         "barycentric velocity": _number(observation.berv, ".3f", " km/s"),
         "velocity in the header": _number(observation.rv_header, ".3f", " km/s"),
         "SNR per pixel": _number(observation.snr, ".0f"),

@@ -17,7 +17,10 @@ from harpsstar.io.observation import star_key
 
 #: Products of one exposure, the best first: two-dimensional before merged, with the pipeline's own
 #: errors and quality before those without, without a blaze to be found before those with one.
-BEST_FIRST: tuple[str, ...] = ("S2D", "e2ds", "S2D_BLAZE", "S1D", "s1d")
+BEST_FIRST: tuple[str, ...] = ("S2D", "e2ds", "S2D_BLAZE", "S1D", "ADP", "s1d")
+#: What the pipeline may have done beside, the best first: nothing; tellurics, of which there are
+#: hardly any where harpsstar looks; the sky, which adds its noise; flux calibration.
+VARIANTS: tuple[str, ...] = ("_TELL_CORR", "_SKYSUB", "_FLUXCAL")
 #: Reading a header is waiting for a disk or a server.
 _THREADS = 8
 _BLOCK = 256
@@ -64,6 +67,19 @@ class Selection:
         if math.isfinite(facts.snr) and facts.snr < self.min_snr:
             return f"signal to noise below {self.min_snr:g}"
         return ""
+
+
+def rank(product: str) -> tuple[int, int]:
+    """Place of a product in the order of preference: the smaller, the better.
+
+    >>> sorted(["S1D_SKYSUB", "s1d", "S1D_TELL_CORR", "S2D", "S1D"], key=rank)
+    ['S2D', 'S1D', 'S1D_TELL_CORR', 'S1D_SKYSUB', 's1d']
+    """
+    base, changes = product, 0
+    for place, variant in enumerate(VARIANTS):
+        if variant in base:
+            base, changes = base.replace(variant, ""), changes + 2**place
+    return BEST_FIRST.index(base) if base in BEST_FIRST else len(BEST_FIRST), changes
 
 
 @dataclass(frozen=True)
@@ -191,7 +207,7 @@ def _without_twins(candidates: Sequence[Candidate]) -> list[Candidate]:
         exposure, product = item.facts.exposure, item.facts.product
         if item.skip or exposure is None:
             continue
-        if exposure not in best or BEST_FIRST.index(product) < BEST_FIRST.index(best[exposure]):
+        if exposure not in best or rank(product) < rank(best[exposure]):
             best[exposure] = product
     result = []
     for item in candidates:

@@ -12,17 +12,19 @@ from typing import IO
 
 from harpsstar.errors import ReadError, UnknownInstrumentError, WrongProductError
 from harpsstar.instruments import from_header
-from harpsstar.io.files import MAX_CARDS, scan_header
-from harpsstar.io.headers import Cards, canonical_snr, classify
+from harpsstar.io.contents import foreign
+from harpsstar.io.files import MAX_CARDS, is_fits, scan_headers
+from harpsstar.io.headers import Cards, canonical_snr
+from harpsstar.io.kinds import is_old, kind_of, uncompressed
 from harpsstar.io.observation import star_key
+from harpsstar.io.plain import facts_of
+from harpsstar.io.text import looks_like_spectrum, looks_like_text
 from harpsstar.outputs.kinds import product_of
 
 #: What a table of harpsstar among spectra is called.
 OWN_TABLE = "table written by harpsstar"
 _PIECE = 64 * 2**10
 _LONGEST = (MAX_CARDS + 1) * 80
-#: Products of the old pipeline; the others are of the new one.
-_OLD = ("e2ds", "s1d")
 #: Noon of 2000-01-01 as Julian date: an integer date begins a night.
 _NOON_2000 = 2451545
 _START_2000 = datetime.datetime(2000, 1, 1, 12)
@@ -128,20 +130,27 @@ def read_facts(path: str | os.PathLike[str]) -> Facts:
 def facts_now(path: str | os.PathLike[str]) -> Facts | None:
     """:func:`read_facts`, or None where the system is to blame, which may know better later."""
     try:
-        cards = _primary_cards(os.fspath(path))
-        product = classify(cards)
-        return _facts(product, cards)
+        cards, extension = _headers(os.fspath(path))
+        product = "text" if cards is None else kind_of(cards, extension)
+        return Facts(product) if cards is None else _facts(product, cards)
     except WrongProductError as error:
+        if "table" in error.found or "text" in error.found:
+            return Facts(skip=_own(path) or error.found)
         return Facts(skip=error.found.partition(" (DPR TYPE")[0])
     except gzip.BadGzipFile:
         return Facts()
     except (OSError, MemoryError):
         return None
     except Exception:  # noqa: BLE001  another file's row must not be lost
-        return Facts(skip=OWN_TABLE if product_of(path) == "table" else "")
+        return Facts(skip=_own(path))
 
 
-def _primary_cards(path: str) -> dict[str, str]:
+def _own(path: str | os.PathLike[str]) -> str:
+    return OWN_TABLE if product_of(path) == "table" else ""
+
+
+def _headers(path: str) -> tuple[dict[str, str] | None, dict[str, str] | None]:
+    """Primary header and, where it has no data, the first extension's; None for a text file."""
     if not os.path.isfile(path):
         raise ReadError("is no regular file")
     with open(path, "rb") as file:
@@ -153,18 +162,31 @@ def _primary_cards(path: str) -> dict[str, str]:
             return _scan(unpacked)
 
 
-def _scan(file: IO[bytes] | gzip.GzipFile) -> dict[str, str]:
-    data = b""
-    while len(data) < _LONGEST:
+def _scan(
+    file: IO[bytes] | gzip.GzipFile,
+) -> tuple[dict[str, str] | None, dict[str, str] | None]:
+    data = file.read(_PIECE)
+    if not is_fits(data):
+        problem = foreign(data, "")
+        if problem is None and looks_like_text(data):
+            if looks_like_spectrum(data):
+                return None, None
+            if ".fit" not in os.path.basename(str(file.name)).lower():
+                raise WrongProductError("text without a spectrum")
+        raise problem or ReadError("not a FITS file")
+    while len(data) < 2 * _LONGEST:
         piece = file.read(_PIECE)
-        if not (data or piece.startswith(b"SIMPLE  =")):
-            raise ReadError("not a FITS file")
         data += piece
         try:
-            return scan_header(data)[0]
+            primary, extension = scan_headers(data)
         except ReadError:
             if not piece:
                 raise
+            continue
+        if extension is not None and extension.get("ZIMAGE") == "T":
+            return uncompressed(primary, extension), None
+        if extension is not None or not piece or primary.get("NAXIS", "0") != "0":
+            return primary, extension
     raise ReadError(f"a header of more than {MAX_CARDS} cards")
 
 
@@ -172,9 +194,12 @@ def _facts(product: str, header: Mapping[str, str]) -> Facts:
     start = header.get("DATE-OBS", "")
     try:
         instrument = from_header(header)
-        cards = Cards.of(header, instrument, "old" if product in _OLD else "new", "")
     except UnknownInstrumentError:
-        return Facts(product=product, start=start, target=header.get("OBJECT", ""))
+        said = facts_of(header, product, "")
+        return Facts(product=product, instrument=said.instrument, target=said.target, start=start)
+    kind = "old" if is_old(product) else "new" if product.startswith(("S1D", "S2D")) else ""
+    cards = Cards.of(header, instrument, kind, "") if kind in instrument.cards else (
+        facts_of(header, product, "").cards or Cards(header, {}))
     return Facts(
         product=product,
         instrument=instrument.name,

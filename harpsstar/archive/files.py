@@ -13,7 +13,10 @@ from harpsstar.errors import ReadError
 from harpsstar.outputs import Policy, policy
 
 #: What the name of a file ends with, in lower case, to be taken from a folder.
-ENDINGS: tuple[str, ...] = (".fits", ".fit", ".fits.gz", ".fit.gz")
+ENDINGS: tuple[str, ...] = (
+    ".fits", ".fit", ".fits.gz", ".fit.gz", ".fits.fz", ".fit.fz",
+    ".txt", ".dat", ".csv", ".asc", ".txt.gz", ".dat.gz", ".csv.gz", ".asc.gz",
+)  # fmt: skip
 
 
 #: Size, and the times of the last change of content and of the file itself, in nanoseconds.
@@ -161,7 +164,7 @@ def _folder(folder: str) -> Iterator[Found]:
         yield _problem(str(error.filename), f"cannot be opened ({error.strerror})",
                        "check the permissions")
     if empty and not unreadable:
-        yield _problem(folder, "holds no FITS file", f"name files, or folders with {ENDINGS[0]}")
+        yield _problem(folder, "holds no FITS or text file", "name files or other folders")
 
 
 def _first_visit(folder: str, seen: set[tuple[int, int]]) -> bool:
@@ -178,5 +181,5 @@ def _first_visit(folder: str, seen: set[tuple[int, int]]) -> bool:
 
 
 def _problem(name: str, found: str, hint: str) -> Found:
-    expected = "an existing FITS file, a folder of them or a pattern"
+    expected = "an existing file, a folder or a pattern"
     return Found(Path(name), ReadError(found, expected=expected, hint=hint, path=name))

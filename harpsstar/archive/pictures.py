@@ -67,7 +67,8 @@ def _pictures(
     for item in inputs:
         try:
             with quietly(), fenced(item.name, settings.seconds, settings.memory):
-                prepared = prepare(item.name, predictor.bank, blaze_dir=settings.blaze_dir)
+                prepared = prepare(item.name, predictor.bank, blaze_dir=settings.blaze_dir,
+                                   given=settings.given)  # fmt: skip
             (result,) = predictor.infer([prepared])
             if isinstance(result, Exception):
                 raise result

@@ -18,7 +18,7 @@ from harpsstar.archive.pictures import N_POINTS, draw, height, unpack
 from harpsstar.archive.pool import Pool
 from harpsstar.archive.summary import Star, summarise
 from harpsstar.archive.worker import Input, Settings
-from harpsstar.formatting import with_error
+from harpsstar.formatting import UNKNOWN, plain, with_error
 from harpsstar.io.observation import star_key
 from harpsstar.io.results import Row, printable, to_table
 from harpsstar.labels import LABELS
@@ -263,7 +263,7 @@ def _spectrum_row(row: Row) -> str:
              for label in LABELS]
     name = escape(Path(row.file).name)
     flags = f'<span class="{row.status}">{row.status}</span> {escape(row.flag_text)}'
-    return (f"<tr><td>{name}</td><td>{_date(row.bjd)}</td><td>{_plain(row.snr, '.0f')}</td>"
+    return (f"<tr><td>{name}</td><td>{_date(row.bjd)}</td><td>{plain(row.snr, '.0f')}</td>"
             + "".join(f"<td>{cell}</td>" for cell in cells)
             + f'<td>{with_error("rv", row.rv, row.rv_err)}</td>'
             + f'<td class="text">{flags}</td></tr>\n')
@@ -328,11 +328,7 @@ def _failures(rows: Sequence[Row]) -> Iterator[str]:
     yield "</tbody></table>\n"
 
 
-def _plain(value: Any, form: str) -> str:
-    return f"{value:{form}}" if math.isfinite(value) else "–"
-
-
 def _date(bjd: float) -> str:
     """UT date and time, to the minute."""
     moment = moment_of(bjd)
-    return "–" if moment is None else f"{moment:%Y-%m-%d %H:%M}"
+    return UNKNOWN if moment is None else f"{moment:%Y-%m-%d %H:%M}"

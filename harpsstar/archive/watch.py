@@ -25,6 +25,7 @@ from harpsstar.archive.files import Found, Stamp, policy_of, stamp_of
 from harpsstar.archive.journal import Journal, journal_of
 from harpsstar.archive.pool import make_pool
 from harpsstar.errors import ReadError
+from harpsstar.io.blaze import check_blaze_dir
 from harpsstar.io.files import load_bytes
 from harpsstar.outputs import under
 
@@ -72,6 +73,7 @@ def watch_files(
     """
     options = replace(options or Options(), append=True, refresh=False)
     tell = on_event or nobody
+    check_blaze_dir(options.blaze_dir)
     folders = list(folders)
     with under(policy_of(folders, overwrite=options.overwrite)):
         path = check_output(Path(output), options)

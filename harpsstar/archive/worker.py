@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from harpsstar.archive.files import Stamp, digest_of, stamp_of
 from harpsstar.archive.limits import LimitError, fenced
+from harpsstar.io.given import NOTHING, Given
 from harpsstar.io.results import Row
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ class Settings:
         Bytes that reading one file may take; limited only in processes of our own.
     threads : int
         Of torch; 0 leaves it as it is.
+    given : Given
+        What the user says of files that do not say it.
     """
 
     model: str | None = None
@@ -48,6 +51,7 @@ class Settings:
     seconds: float = 60.0
     memory: int = 2 * 2**30
     threads: int = 1
+    given: Given = NOTHING
 
 
 @dataclass(frozen=True)
@@ -151,7 +155,8 @@ def _read(settings: Settings, bank: Bank, item: Input) -> _Read:
             done = replace(done, digest=digest_of(item.name))
             if done.digest and done.digest == item.digest:
                 return _Read(done)
-            spectrum = read_arrays(item.name, blaze_dir=settings.blaze_dir)
+            spectrum = read_arrays(item.name, blaze_dir=settings.blaze_dir,
+                                   given=settings.given)  # fmt: skip
             done = replace(done, reading=clock() - begin)
             prepared = prepare(spectrum, bank, file=item.name)
             return _Read(replace(done, preparing=clock() - begin - done.reading), prepared)

@@ -30,7 +30,7 @@ from harpsstar.cli._files import guard
 from harpsstar.cli._help import Group, make_readable
 from harpsstar.cli._streams import be_lenient
 from harpsstar.cli.exit import ExitCode, describe_codes
-from harpsstar.errors import HarpsstarError, UnwritableError
+from harpsstar.errors import HarpsstarError, UnwritableError, unexpected
 
 #: Narrower than this, a table of options has no room for their names.
 _NARROW = 70
@@ -100,7 +100,6 @@ def main() -> None:
     except Exception as error:
         if os.environ.get("HARPSSTAR_DEBUG"):
             raise
-        print(f"harpsstar: unexpected {type(error).__name__}: {error}\n"
-              "This is a bug. HARPSSTAR_DEBUG=1 harpsstar ... shows where; please report it.",
-              file=sys.stderr)
+        print(f"harpsstar: {unexpected(error)}\n"
+              "This is a bug; HARPSSTAR_DEBUG=1 harpsstar ... shows where.", file=sys.stderr)
         sys.exit(ExitCode.UNEXPECTED)

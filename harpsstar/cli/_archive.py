@@ -23,6 +23,7 @@ from harpsstar.outputs.kinds import LOG, PAGE, TABLE
 if TYPE_CHECKING:
     from harpsstar.archive.batch import Event, Options, Outcome
     from harpsstar.archive.discover import Selection
+    from harpsstar.io.given import Given
 
 Output = Annotated[
     Path | None,
@@ -67,6 +68,20 @@ KeepAll = Annotated[
     bool,
     typer.Option("--keep-all", help="Every product of an exposure, not only the best."),
 ]
+Resolution = Annotated[
+    float | None,
+    typer.Option(help="Resolving power of the spectra.", show_default="what the file says"),
+]
+Medium = Annotated[
+    str,
+    typer.Option(help="air or vacuum: of wavelengths, where a file does not say it.",
+                 show_default="told by the lines"),
+]
+Frame = Annotated[
+    str,
+    typer.Option(help="barycentric, topocentric or rest: of wavelengths, where a file does not"
+                 " say it.", show_default="unknown"),
+]
 Jobs = Annotated[
     int | None,
     typer.Option("--jobs", "-j", min=0, show_default="one per processor, at most 4",
@@ -108,6 +123,19 @@ def plan(report: Path | None, **options: Any) -> Options:
     from harpsstar.archive.batch import Options
 
     return Options(command=shlex.join(["harpsstar", *sys.argv[1:]]), report=report, **options)
+
+
+def given(resolution: float | None, medium: str, frame: str) -> Given:
+    """Return what a user says of files.
+
+    Raises
+    ------
+    ConfigError
+        An impossible resolving power, medium or frame.
+    """
+    from harpsstar.io.given import Given
+
+    return Given(resolution, medium.strip().lower(), frame.strip().lower())
 
 
 def select(since: str, target: list[str] | None, min_snr: float, keep_all: bool) -> Selection:

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from harpsstar.cli._table import show_table
 from harpsstar.errors import ConfigError
+from harpsstar.formatting import with_error
 from harpsstar.labels import LABELS
 
 if TYPE_CHECKING:
@@ -26,10 +27,7 @@ if TYPE_CHECKING:
     from harpsstar.evaluate.robustness import Robustness
     from harpsstar.evaluate.stars import StarResult
 
-#: How values and differences of each label are written.
-_FORM = {"teff": ".0f", "logg": ".2f", "m_h": ".2f", "vsini": ".1f"}
-_UNITS = {label.name: f"{label.name} [{label.unit}]" if label.unit else label.name
-          for label in LABELS}  # fmt: skip
+_UNITS = {label.name: label.heading for label in LABELS}
 
 
 def show_json(result: Any) -> None:
@@ -153,10 +151,10 @@ def show_stars(results: list[StarResult]) -> None:
     for result in results:
         cells = []
         for name, label in result.labels.items():
-            parts = [f"{label.value:{_FORM[name]}}" if math.isfinite(label.value) else "–"]
+            text = with_error(name, label.value)
             if math.isfinite(label.difference):
-                parts.append(f"({label.difference:+{_FORM[name]}}, {label.pull:+.1f} σ)")
-            cells.append(Text(" ".join(parts)))
+                text += f" ({with_error(name, label.difference, sign=True)}, {label.pull:+.1f} σ)"
+            cells.append(Text(text))
         mark = {True: "green", False: "red", None: ""}[result.right]
         remark = result.message if result.status == "failed" else result.flag_text
         table.add_row(Text(result.file, overflow="fold"), Text(result.star or "unknown"),

@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harpsstar.cli._table import show_table
-from harpsstar.cli.exit import ExitCode
+from harpsstar.cli.exit import code_of
 from harpsstar.formatting import with_error
 from harpsstar.labels import LABELS, NUISANCES
 
@@ -32,15 +32,15 @@ _STYLE = {"ok": "green", "flagged": "yellow", "failed": "red"}
 
 
 def inputs_of(files: Iterable[str]) -> list[tuple[Path, HarpsstarError | None]]:
-    """Files behind what the user named, and why there is none behind a name.
+    """Spectra behind what the user named, and why there is none behind a name.
 
-    Tables of harpsstar that lie in a folder are no spectra.
+    What a folder holds beside spectra is left out, as for ``predict``.
     """
+    from harpsstar.archive.facts import read_facts
     from harpsstar.archive.files import find
-    from harpsstar.outputs.kinds import product_of
 
     return [(found.path, found.problem) for found in find(files)
-            if found.named or product_of(found.path) != "table"]  # fmt: skip
+            if found.named or found.problem or not read_facts(found.path).skip]  # fmt: skip
 
 
 class Progress:
@@ -88,22 +88,14 @@ def end(outcome: Outcome, *, quiet: bool) -> None:
         where += f"; {outcome.kept} stays as it is" if outcome.kept else ""
         print(f"harpsstar: {len(outcome.rows)} of {outcome.total} inputs: {counts}{where}",
               file=sys.stderr)  # fmt: skip
-    raise typer.Exit(_code(outcome, failed))
-
-
-def _code(outcome: Outcome, failed: int) -> ExitCode:
-    if outcome.interrupted:
-        return ExitCode.INTERRUPTED
-    if failed == outcome.total:
-        return ExitCode.NOTHING_DONE
-    return ExitCode.SOME_FAILED if failed else ExitCode.OK
+    raise typer.Exit(code_of(outcome))
 
 
 def _table(results: Any) -> Table:
     labels = [x for x in (*LABELS, *NUISANCES) if x.name in results.colnames]
-    units = [f"{label.name} [{label.unit}]" if label.unit else label.name for label in labels]
     caption = "± whole error of a label (from noise alone); of the others, from noise alone"
-    table = Table("file", *map(escape, units), "chi2_red", "status", "remark", caption=caption)
+    heads = (escape(label.heading) for label in labels)
+    table = Table("file", *heads, "chi2_red", "status", "remark", caption=caption)
     for row in results:
         remark = "; ".join(text for text in (row["flag_text"], row["message"]) if text)
         cells = [_cell(row, label.name) for label in labels]
@@ -148,7 +140,8 @@ def show_quality(result: FitQuality) -> None:
         f"{result.lowest_efficiency:.2f} at least",
     )  # fmt: skip
     for name, it in result.parameters.items():
-        cells = [name, f"{it.mae:.3g}", f"{it.bound:.3g}", f"{it.ratio:.3f} ± {it.ratio_error:.3f}",
+        cells = [name, f"{it.mae:.3g}", f"{it.bound:.3g}",
+                 with_error("ratio", it.ratio, it.ratio_error),
                  f"{100 * it.coverage_1:.1f}", f"{100 * it.coverage_2:.1f}"]  # fmt: skip
         cells += [f"{it.uniform:.3f}", f"{100 * it.agreement:.0f}"] if calibrated else []
         table.add_row(*cells)

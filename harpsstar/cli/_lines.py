@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harpsstar.cli._table import console, show_table
+from harpsstar.formatting import UNKNOWN, plain, with_error
 
 if TYPE_CHECKING:
     from harpsstar.evaluate.lines import Check, Summary
@@ -47,18 +48,18 @@ def show_check(result: Check, rows: int) -> None:
         "absorbs more",
     )  # fmt: skip
     for stretch in shown:
-        cells = ["–"] * 6
+        cells = [UNKNOWN] * 6
         if len(stretch.lines):
             best, *rivals = stretch.lines
             moved = best["delta_log_gf"]
             cells = [
                 name_of(best), f"{best['excitation']:.2f}", f"{best['log_gf']:.2f}",
-                f"{moved:+.2f}" if moved == moved else "–", str(best["source"]),
+                plain(moved, "+.2f"), str(best["source"]),
                 ", ".join(map(name_of, rivals)),
             ]  # fmt: skip
+        width = with_error("width", stretch.width, stretch.width_err, sign=True)
         table.add_row(
             f"{stretch.wavelength:.3f}", f"{stretch.low:.2f}–{stretch.high:.2f}",
-            f"{100 * stretch.residual:+.1f}", f"{stretch.width:+.1f} ± {stretch.width_err:.1f}",
-            *map(Text, cells),
+            f"{100 * stretch.residual:+.1f}", width, *map(Text, cells),
         )  # fmt: skip
     show_table(table)

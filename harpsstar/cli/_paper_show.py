@@ -13,7 +13,9 @@ from rich.text import Text
 
 from harpsstar.cli._evaluate import show_json
 from harpsstar.cli._table import show_table
+from harpsstar.constants import ONE_SIGMA, TWO_SIGMA
 from harpsstar.errors import OutputError
+from harpsstar.formatting import UNKNOWN, plain, with_error
 from harpsstar.labels import LABELS
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from harpsstar.evaluate.sun import Table4Row
     from harpsstar.evaluate.tables import Table2Row, Table3Row
 
-_UNITS = [escape(f"{label.name} [{label.unit}]" if label.unit else label.name) for label in LABELS]
+_UNITS = [escape(label.heading) for label in LABELS]
 
 
 def deliver(
@@ -42,6 +44,7 @@ def deliver(
         An extension that is not known, or a file that cannot be written.
     """
     from harpsstar.evaluate import export, figures
+    from harpsstar.plotting import save
 
     paths = list(output or ())
     for path in paths:
@@ -54,7 +57,7 @@ def deliver(
         if path.suffix == ".ecsv":
             export.write(table(result), path)
         else:
-            figures.save(picture(result), path)
+            save(picture(result), path)
     (show_json if as_json else show)(summary(result))
 
 
@@ -68,17 +71,17 @@ def show_table2(rows: list[Table2Row]) -> None:
     for row in rows:
         cells = []
         for cell in row.labels.values():
-            parts = [_number(cell.paper)]
+            parts = [plain(cell.paper)]
             if math.isfinite(cell.mae):
-                interval = f"({_number(cell.low)}–{_number(cell.high)})"
-                parts = [f"{_number(cell.mae)} {interval}", *parts, f"× {cell.ratio:.2f}"]
+                interval = f"({plain(cell.low)}–{plain(cell.high)})"
+                parts = [f"{plain(cell.mae)} {interval}", *parts, f"× {cell.ratio:.2f}"]
             cells.append(" | ".join(parts))
-        seen = f"{row.samples:,}" if row.samples else "–"
+        seen = f"{row.samples:,}" if row.samples else UNKNOWN
         if row.denoiser_samples:
             seen += f" + {row.denoiser_samples:,}"
         table.add_row(
-            f"{row.snr:g}", row.covariance or "–", row.paper or "–", row.model or "–", *cells,
-            seen, _number(row.hours),
+            f"{row.snr:g}", *(text or UNKNOWN for text in (row.covariance, row.paper, row.model)),
+            *cells, seen, plain(row.hours),
         )  # fmt: skip
     show_table(table)
 
@@ -103,12 +106,12 @@ def show_table3(rows: list[Table3Row]) -> None:
         "ellipsoid that holds as much of a Gaussian; in brackets without calibration",
     )  # fmt: skip
     for row in rows:
-        for i, (which, gauss) in enumerate((("one", 68.27), ("two", 95.45))):
+        for i, (which, gauss) in enumerate((("one", ONE_SIGMA), ("two", TWO_SIGMA))):
             cells = [row.labels[name] for name in names]
             shares = [f"{100 * getattr(c, which):.1f} ({100 * c.before[i]:.1f})" for c in cells]
             table.add_row(
-                row.model if i == 0 else "", f"{i + 1} σ", *shares, _number(100 * row.paper[i]),
-                f"{gauss:.1f}",
+                row.model if i == 0 else "", f"{i + 1} σ", *shares, plain(100 * row.paper[i]),
+                f"{100 * gauss:.1f}",
             )  # fmt: skip
     show_table(table)
 
@@ -121,9 +124,9 @@ def show_table4(rows: list[Table4Row]) -> None:
     )  # fmt: skip
     for row in rows:
         cells = []
-        for cell in row.labels.values():
-            ours = f"{_number(cell.value)} ± {_number(cell.sigma)} ({cell.pull:+.1f})"
-            paper = f"{_number(cell.paper)} ± {_number(cell.paper_sigma)}"
+        for name, cell in row.labels.items():
+            ours = f"{with_error(name, cell.value, cell.sigma)} ({cell.pull:+.1f})"
+            paper = with_error(name, cell.paper, cell.paper_sigma)
             cells.append(f"{ours} | {paper}" if math.isfinite(cell.paper) else ours)
         table.add_row(Text(row.file, overflow="fold"), row.model, row.preset, *cells)
     show_table(table)
@@ -134,8 +137,8 @@ def show_bins(bins: list[Bin]) -> None:
     table = Table("label", "from", "to", "spectra", "median error", "68 % of errors", "median σ")
     for one in bins:
         table.add_row(
-            one.label, f"{one.low:g}", f"{one.high:g}", str(one.n), _number(one.bias),
-            _number(one.scatter), _number(one.sigma),
+            one.label, f"{one.low:g}", f"{one.high:g}", str(one.n), plain(one.bias),
+            plain(one.scatter), plain(one.sigma),
         )  # fmt: skip
     show_table(table)
 
@@ -163,7 +166,3 @@ def show_orders(rows: list[Order]) -> None:
             f"{row.mean:.3f}",
         )  # fmt: skip
     show_table(table)
-
-
-def _number(value: float) -> str:
-    return f"{value:.3g}" if math.isfinite(value) else "–"

@@ -20,8 +20,8 @@ from rich.text import Text
 from harpsstar.cli._table import console, show_table
 from harpsstar.cli.exit import ExitCode
 from harpsstar.errors import HarpsstarError
-from harpsstar.formatting import with_error
-from harpsstar.labels import LABELS
+from harpsstar.formatting import plain, with_error
+from harpsstar.labels import LABELS, NAMES
 
 if TYPE_CHECKING:
     from harpsstar.archive.batch import Outcome
@@ -100,19 +100,18 @@ def _summary(outcome: Outcome) -> str:
 def _show_rows(rows: Sequence[Row]) -> None:
     """Show a line of numbers for each row; on a terminal, its remarks below all of them."""
     output = console()
-    units = {label.name: f" [{label.unit}]" if label.unit else "" for label in LABELS}
     below = output.is_terminal
     table = Table(box=None, padding=(0, 2, 0, 0)) if below else Table()
     for heading in ("file", "target"):
         table.add_column(heading)
-    for heading in ("snr", "rv [km/s]", *(name + unit for name, unit in units.items())):
+    for heading in ("snr", "rv [km/s]", *(label.heading for label in LABELS)):
         table.add_column(escape(heading), no_wrap=True)
     for heading in ("status",) if below else ("status", "remark"):
         table.add_column(heading)
     names = [Path(row.file).name if below else row.file for row in rows]
     remarks = ["; ".join(text for text in (row.flag_text, row.message) if text) for row in rows]
     for row, name, remark in zip(rows, names, remarks, strict=True):
-        values = (_value(row, name) for name in ("snr", "rv", *units))
+        values = (_value(row, name) for name in ("snr", "rv", *NAMES))
         last = () if below else (Text(remark, overflow="fold"),)
         table.add_row(Text(name, overflow="fold"), Text(row.target), *values,
                       Text(row.status, style=_STYLE[row.status]), *last)  # fmt: skip
@@ -126,9 +125,7 @@ def _show_rows(rows: Sequence[Row]) -> None:
 
 def show_stars(stars: Sequence[Star]) -> None:
     """Show a line for each star: its labels, and the scatter of its epochs over the noise."""
-    units = [f" [{label.unit}]" if label.unit else "" for label in LABELS]
-    table = Table("target", "epochs", *(escape(label.name + unit)
-                                        for label, unit in zip(LABELS, units, strict=True)),
+    table = Table("target", "epochs", *(escape(label.heading) for label in LABELS),
                   "scatter / noise", escape("rv [km/s]"), "left out")
     for star in stars:
         labels = (with_error(label.name, value, error) for label, value, error in zip(
@@ -140,7 +137,7 @@ def show_stars(stars: Sequence[Star]) -> None:
         remarks += [] if star.alike else ["used although not alike"]
         table.add_row(
             Text(star.target), str(star.epochs), *labels,
-            f"{ratio:.1f}" if math.isfinite(ratio) else "–",
+            plain(ratio, ".1f"),
             with_error("rv", star.rv, star.rv_err), ", ".join(remarks),
         )
     show_table(table)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from harpsstar.archive.batch import Outcome
+    from harpsstar.infer.fit.batch import Outcome as FitOutcome
 
 
 class ExitCode(enum.IntEnum):
@@ -35,7 +36,7 @@ def describe_codes() -> str:
     return "Exit codes: " + "; ".join(f"{code:d} {text}" for code, text in _MEANING.items()) + "."
 
 
-def code_of(outcome: Outcome) -> ExitCode:
+def code_of(outcome: Outcome | FitOutcome) -> ExitCode:
     """Return the code of a batch."""
     failed = outcome.count("failed")
     if outcome.interrupted:

@@ -13,7 +13,9 @@ from harpsstar.outputs.kinds import ECSV, PICTURE
 
 
 def explain(
-    file: Annotated[Path, typer.Argument(help="A FITS file.", show_default=False), Reads()],
+    file: Annotated[
+        Path, typer.Argument(help="A FITS or text file.", show_default=False), Reads()
+    ],
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", show_default=False,
@@ -28,6 +30,9 @@ def explain(
     top: Annotated[int, typer.Option(min=1, help="Lines shown for each label.")] = 10,
     model: ask.Model = None,
     blaze_dir: ask.BlazeDir = None,
+    resolution: ask.Resolution = None,
+    medium: ask.Medium = "",
+    frame: ask.Frame = "",
 ) -> None:
     """Say which lines decide on Teff, logg, [M/H] and vsini of a spectrum.
 
@@ -37,5 +42,6 @@ def explain(
     from harpsstar.cli._explain import show_explanation
     from harpsstar.infer.explain import explain_and_write
 
+    given = ask.given(resolution, medium, frame)
     show_explanation(explain_and_write(file, output=output, picture=picture, n=top, model=model,
-                                       blaze_dir=blaze_dir), top)
+                                       blaze_dir=blaze_dir, given=given), top)

@@ -26,7 +26,7 @@ def fit(
     files: Annotated[
         list[str],
         typer.Argument(
-            help="FITS files, folders (searched to every depth) or quoted patterns.",
+            help="FITS or text files, folders (searched to every depth) or quoted patterns.",
             show_default=False,
         ),
         Reads(),
@@ -91,6 +91,9 @@ def fit(
         ),
         Reads(),
     ] = None,
+    resolution: ask.Resolution = None,
+    medium: ask.Medium = "",
+    frame: ask.Frame = "",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what failed.")] = False,
     overwrite: ask.Overwrite = None,
 ) -> None:
@@ -104,7 +107,8 @@ def fit(
     from harpsstar.infer.fit.options import parse
 
     options = parse(fix or (), prior or (), tie or (), sampler=sampler.value, seed=seed)
-    job = Job(options, output, model, blaze_dir, together, samples, plots, overwrite)
+    given = ask.given(resolution, medium, frame)
+    job = Job(options, output, model, blaze_dir, together, samples, plots, overwrite, given)
     job.check()
     with Progress(quiet=quiet) as progress:
         outcome = fit_files(inputs_of(files), job, command=shlex.join(["harpsstar", *sys.argv[1:]]),

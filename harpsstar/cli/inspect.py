@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from harpsstar.cli import _archive as ask
 from harpsstar.cli._files import Reads, Writes
 from harpsstar.outputs.kinds import PICTURE
 
@@ -14,8 +15,8 @@ from harpsstar.outputs.kinds import PICTURE
 def inspect(
     files: Annotated[
         list[str] | None,
-        typer.Argument(help="FITS files, folders (searched to every depth) or quoted patterns.",
-                       show_default=False),
+        typer.Argument(help="FITS or text files, folders (searched to every depth) or quoted"
+                       " patterns.", show_default=False),
         Reads(),
     ] = None,
     blaze_dir: Annotated[
@@ -24,6 +25,9 @@ def inspect(
                      show_default="beside each spectrum"),
         Reads(),
     ] = None,
+    resolution: ask.Resolution = None,
+    medium: ask.Medium = "",
+    frame: ask.Frame = "",
     plot: Annotated[
         Path | None,
         typer.Option(help="Picture to draw of a single spectrum: .png, .pdf or .svg.",
@@ -44,4 +48,6 @@ def inspect(
     if files:
         from harpsstar.archive.describe import describe_all
 
-        raise typer.Exit(show_descriptions(describe_all(files, blaze_dir=blaze_dir, plot=plot)))
+        found = describe_all(files, blaze_dir=blaze_dir, plot=plot,
+                             given=ask.given(resolution, medium, frame))  # fmt: skip
+        raise typer.Exit(show_descriptions(found))

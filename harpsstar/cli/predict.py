@@ -14,13 +14,16 @@ from harpsstar.cli._files import Reads, Writes
 def predict(
     files: Annotated[
         list[str],
-        typer.Argument(help="FITS files, folders (searched to every depth) or quoted patterns.",
-                       show_default=False),
+        typer.Argument(help="FITS or text files, folders (searched to every depth) or quoted"
+                       " patterns.", show_default=False),
         Reads(),
     ],
     output: ask.Output = None,
     model: ask.Model = None,
     blaze_dir: ask.BlazeDir = None,
+    resolution: ask.Resolution = None,
+    medium: ask.Medium = "",
+    frame: ask.Frame = "",
     since: ask.Since = "",
     target: ask.Target = None,
     min_snr: ask.MinSnr = 0.0,
@@ -62,10 +65,10 @@ def predict(
     from harpsstar.cli._show import show_plan
 
     wanted = ask.select(since, target, min_snr, keep_all)
-    output, printed = ask.destination(output)
-    options = ask.plan(report, model=model, blaze_dir=blaze_dir, jobs=jobs,
-                       scheduler=scheduler, batch=batch, seconds=time_limit, refresh=refresh,
-                       append=append, by_night=by_night, overwrite=overwrite, plots=plots)
+    given, (output, printed) = ask.given(resolution, medium, frame), ask.destination(output)
+    options = ask.plan(report, model=model, blaze_dir=blaze_dir, jobs=jobs, scheduler=scheduler,
+                       batch=batch, seconds=time_limit, refresh=refresh, append=append,
+                       by_night=by_night, overwrite=overwrite, plots=plots, given=given)
     with ask.told(quiet=quiet, verbose=verbose, json=json, log_file=log_file) as on_event:
         if dry_run:
             show_plan(plan_files(files, output, selection=wanted, options=options))

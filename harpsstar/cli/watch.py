@@ -26,6 +26,9 @@ def watch(
     every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 10.0,
     model: ask.Model = None,
     blaze_dir: ask.BlazeDir = None,
+    resolution: ask.Resolution = None,
+    medium: ask.Medium = "",
+    frame: ask.Frame = "",
     since: ask.Since = "",
     target: ask.Target = None,
     min_snr: ask.MinSnr = 0.0,
@@ -50,7 +53,8 @@ def watch(
 
     wanted = ask.select(since, target, min_snr, keep_all)
     options = ask.plan(report, model=model, blaze_dir=blaze_dir, jobs=jobs, scheduler=scheduler,
-                       batch=batch, seconds=time_limit, by_night=by_night)
+                       batch=batch, seconds=time_limit, by_night=by_night,
+                       given=ask.given(resolution, medium, frame))  # fmt: skip
     with ask.told(quiet=quiet, verbose=verbose, json=json, log_file=log_file) as on_event:
         watch_files(folders, output, every=every, selection=wanted, options=options,
                     on_event=on_event)

@@ -172,9 +172,8 @@ def accuracy(
     """
     low, high = teff_range or (TEFF.low, TEFF.high)
     _check(snr, n, n_bound, seed, low, high)
-    emulator = Emulator.load() if emulator is None else emulator
     recipe = recipe_of(model, white=white, nuisances=nuisances)
-    simulator = simulator_for(recipe, emulator, fresh_seed(recipe, seed))
+    emulator, simulator = fresh_stars(recipe, seed, emulator)
     fixed = nuisances == "fixed"
     estimator = Estimator(model, emulator, canonical_wavelengths(), known=fixed)
     unknown = KNOWN if fixed else training_nuisances(recipe.priors)
@@ -198,6 +197,14 @@ def accuracy(
         model.sha256[:8], emulator.metadata.get("sha256", "")[:8], snr, n, n_bound, seed,
         "white" if white else "training", nuisances, (low, high), values,
     )  # fmt: skip
+
+
+def fresh_stars(
+    recipe: Recipe, seed: int, emulator: Emulator | None = None
+) -> tuple[Emulator, Simulator]:
+    """Emulator, the packaged one by default, and a simulator of stars that no training has seen."""
+    emulator = Emulator.load() if emulator is None else emulator
+    return emulator, simulator_for(recipe, emulator, fresh_seed(recipe, seed))
 
 
 def fresh_seed(recipe: Recipe, seed: int) -> int:

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import norm
 
-from harpsstar.evaluate.accuracy import drawer, fresh_seed, recipe_of
+from harpsstar.evaluate.accuracy import drawer, fresh_stars, recipe_of
 from harpsstar.infer.calibrate import trials
 from harpsstar.infer.estimate import Estimator
 from harpsstar.labels import LABELS, NAMES
@@ -25,7 +25,6 @@ from harpsstar.nn.zoo import Model
 from harpsstar.plotting import SERIES, new_figure, save, style
 from harpsstar.spectra.frame import canonical_wavelengths
 from harpsstar.synth.emulator import Emulator
-from harpsstar.train.samples import simulator_for
 
 #: Ends of the bins of temperature, K.
 TEFF_BINS: tuple[tuple[float, float], ...] = ((3500.0, 5000.0), (5000.0, 6500.0), (6500.0, 9750.0))
@@ -114,17 +113,12 @@ def calibration(
 
     Parameters
     ----------
-    model : Model
+    model, seed, batch, emulator
+        As of :func:`~harpsstar.evaluate.accuracy.accuracy`.
     snr : tuple of float
         Per pixel.
     n : int
         Spectra in each bin of SNR and temperature.
-    seed : int
-        Of the spectra; no training has seen them. It differs from that of the calibration.
-    batch : int
-        Spectra at a time.
-    emulator : Emulator, optional
-        The packaged grid by default.
     progress : callable, optional
         Called with (bins done, bins in all).
 
@@ -133,9 +127,7 @@ def calibration(
     ConfigError
         A model without a recipe.
     """
-    emulator = Emulator.load() if emulator is None else emulator
-    recipe = recipe_of(model)
-    simulator = simulator_for(recipe, emulator, fresh_seed(recipe, seed))
+    emulator, simulator = fresh_stars(recipe_of(model), seed, emulator)
     estimator = Estimator(model, emulator, canonical_wavelengths())
     places = [(value, limits) for value in snr for limits in TEFF_BINS]
     bins = []

@@ -8,20 +8,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
+from harpsstar.constants import ONE_SIGMA, TWO_SIGMA
 from harpsstar.evaluate.attention import IRON, MG_B, REACH, AttentionMaps
-from harpsstar.evaluate.paper import GAUSSIAN
 from harpsstar.evaluate.seeds import FloatArray, Judged
 from harpsstar.evaluate.sun import SUN, Table4Row
 from harpsstar.evaluate.tables import Table2Row, Table3Row
-from harpsstar.labels import LABELS, NAMES, Label
+from harpsstar.labels import LABELS, NAMES
 from harpsstar.plotting import BLUE, FORMATS, RED, SERIES, new_figure, style
-from harpsstar.plotting import save as write
 from harpsstar.spectra.frame import canonical_wavelengths
 from harpsstar.synth.emulator import Emulator
 from harpsstar.train.stream import SEEDS_VMIC
@@ -145,7 +143,7 @@ def figure3(judged: Judged) -> Figure:
             axes[i][j].plot(truth[:, j], error[:, i], ".", ms=1.5, alpha=0.4, color=BLUE)
             axes[i][j].axhline(0.0, lw=0.8, color="k")
             axes[i][j].set(ylim=(-reach, reach))
-            _name_edges(axes, i, j, _axis(column), "Δ " + _axis(row))
+            _name_edges(axes, i, j, column.axis, "Δ " + row.axis)
     figure.suptitle(_title("Residuals", judged))
     return figure
 
@@ -160,7 +158,7 @@ def figure4(judged: Judged) -> Figure:
         bins = [one for one in binned(judged) if one.label == label.name and one.n >= 10]
         middle = [0.5 * (one.low + one.high) for one in bins]
         panel.plot(middle, [one.scatter for one in bins], "k_", ms=9, mew=1.8)
-        panel.set(xlabel=_axis(label), ylabel="σ " + _axis(label), yscale="log")
+        panel.set(xlabel=label.axis, ylabel="σ " + label.axis, yscale="log")
     figure.suptitle(_title("Claimed errors (dots) and real ones (bars)", judged))
     return figure
 
@@ -175,7 +173,7 @@ def binned(judged: Judged, n: int = 12) -> list[Bin]:
             error, sigma = judged.error[inside, i], judged.sigma[inside, i]
             numbers = (math.nan,) * 3
             if len(error):
-                scatter = torch.quantile(error.abs(), GAUSSIAN[0])
+                scatter = torch.quantile(error.abs(), ONE_SIGMA)
                 numbers = (float(error.median()), float(scatter), float(sigma.median()))
             bins.append(Bin(label.name, low, high, len(error), *numbers))
     return bins
@@ -223,7 +221,7 @@ def table2_picture(rows: Sequence[Table2Row]) -> Figure:
         panel.errorbar(mae, places, xerr=ends, fmt="o", color=BLUE, label="measured")
         panel.plot([cell.paper for cell in cells], places, "x", color=RED, label="paper")
         panel.plot([cell.bound for cell in cells], places, "|", ms=12, color="k", label="bound")
-        panel.set(xlabel=_axis(LABELS[i]), ylim=(len(rows) - 0.5, -0.5))
+        panel.set(xlabel=LABELS[i].axis, ylim=(len(rows) - 0.5, -0.5))
     axes[0][0].set_yticks(list(places), [_row_name(row) for row in rows], fontsize=7)
     axes[0][-1].legend(fontsize=7)
     return figure
@@ -237,11 +235,11 @@ def table3_picture(rows: Sequence[Table3Row]) -> Figure:
     """Draw the shares within one and two sigmas."""
     figure, axes = _figure(1, 2, (10, 4), sharey=False)
     names = list(rows[0].labels) if rows else []
-    for panel, which, gauss in zip(axes[0], ("one", "two"), (68.27, 95.45), strict=True):
+    for panel, which, gauss in zip(axes[0], ("one", "two"), (ONE_SIGMA, TWO_SIGMA), strict=True):
         for i, row in enumerate(rows):
             shares = [100 * getattr(row.labels[name], which) for name in names]
             panel.plot(np.arange(len(names)) + 0.1 * i, shares, "o", label=row.model)
-        panel.axhline(gauss, lw=0.8, color="k")
+        panel.axhline(100 * gauss, lw=0.8, color="k")
         panel.set_xticks(range(len(names)), names)
         panel.set(ylabel="within [%]", title=f"{which} σ")
     if rows:
@@ -259,20 +257,9 @@ def table4_picture(rows: Sequence[Table4Row]) -> Figure:
         panel.errorbar([c.paper for c in cells], places + 0.2,
                        xerr=[c.paper_sigma for c in cells], fmt="x", color=RED)  # fmt: skip
         panel.axvline(SUN[i], lw=0.8, color="k")
-        panel.set(xlabel=_axis(LABELS[i]))
+        panel.set(xlabel=LABELS[i].axis)
     axes[0][0].set_yticks(list(places), [f"{row.model}" for row in rows], fontsize=7)
     return figure
-
-
-def save(figure: Figure, path: Path) -> None:
-    """Write a figure in the format of the extension.
-
-    Raises
-    ------
-    OutputError
-        When it cannot be written.
-    """
-    write(figure, path)
 
 
 def _figure(
@@ -283,10 +270,6 @@ def _figure(
     axes = figure.subplots(rows, columns, squeeze=False, **options)
     style(*axes.flat)
     return figure, axes
-
-
-def _axis(label: Label) -> str:
-    return f"{label.symbol} [{label.unit}]" if label.unit else label.symbol
 
 
 def _name_edges(axes: Any, i: int, j: int, below: str, left: str) -> None:

@@ -15,13 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harpsstar.evaluate.accuracy import fresh_seed, recipe_of
+from harpsstar.evaluate.accuracy import fresh_stars, recipe_of
 from harpsstar.infer import quality
 from harpsstar.infer.predict import Predictor
 from harpsstar.infer.prepare import Prepared, prepared_from
 from harpsstar.labels import LABELS
 from harpsstar.spectra.frame import C_KM_S, Pixels, canonical_wavelengths
-from harpsstar.train.samples import simulator_for
 from harpsstar.train.simulate import Simulator, Stars, on_relations, stars_at
 
 #: Kinds of spectra.
@@ -78,8 +77,7 @@ def flags(
     progress : callable, optional
         Called with (spectra done, spectra in all).
     """
-    recipe = recipe_of(predictor.model)
-    simulator = simulator_for(recipe, predictor.emulator, fresh_seed(recipe, seed))
+    _, simulator = fresh_stars(recipe_of(predictor.model), seed, predictor.emulator)
     found: dict[str, list[str]] = {}
     each = n // len(KINDS)
     for kind in KINDS:

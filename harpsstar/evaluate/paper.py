@@ -61,8 +61,6 @@ TABLE3: dict[str, tuple[float, float]] = {
     "resnet": (0.799, 0.984),
     "attention": (0.655, 0.934),
 }
-#: Shares of a Gaussian within one and two sigmas.
-GAUSSIAN = (0.6827, 0.9545)
 
 #: Table 4: labels of the Sun and their errors, by network; and what the paper took for true.
 TABLE4: dict[str, tuple[tuple[float, float], ...]] = {

@@ -25,6 +25,7 @@ from scipy import stats
 from specutils import SpectrumCollection
 from torch import Tensor
 
+from harpsstar.constants import ONE_SIGMA, TWO_SIGMA
 from harpsstar.errors import ConfigError
 from harpsstar.infer.fit.engine import Fitter
 from harpsstar.infer.fit.laplace import Draws, quantile, summary
@@ -38,16 +39,17 @@ from harpsstar.outputs.kinds import TRIALS
 from harpsstar.plotting import BLUE, new_figure, save, style
 from harpsstar.spectra.frame import C_KM_S, ROWS, canonical_wavelengths
 from harpsstar.synth.emulator import Emulator
+from harpsstar.synth.observe.detector import TRAINING_READ_NOISE, Detector
 
 FloatArray = npt.NDArray[np.float64]
 
 #: Central shares of the posterior whose coverage is counted.
-SHARES = (0.6827, 0.9545)
+SHARES = (ONE_SIGMA, TWO_SIGMA)
 #: Draws among which a rank is counted: about as many as are independent.
 N_RANKS = 99
 #: Bins of the test of uniformity.
 _N_BINS = 10
-_READ_NOISE = 7.0
+_DETECTOR = Detector(TRAINING_READ_NOISE**2)
 #: Share of pixels that every mock spectrum lacks.
 _MASKED = 0.01
 
@@ -221,15 +223,14 @@ def observe(
             **{name: value.float() for name, value in star.nuisances.items()},
         )[0].double()  # fmt: skip
     blaze = torch.from_numpy(get_instrument("HARPS-N").blaze(ROWS).copy())
-    level = _electrons(snr, float((blaze * spectrum).median()))
+    # electrons under the blaze's maximum, so that the median pixel has this signal to noise
+    level = _DETECTOR.electrons(snr) / float((blaze * spectrum).median())
     slope = 1 + 0.3 * torch.rand(len(rest), 1, generator=generator) * torch.linspace(
         -1, 1, rest.shape[1]
     )
-    signal = level * blaze * spectrum
-    noise = (signal + _READ_NOISE**2).sqrt()
-    counts = signal + noise * torch.randn(signal.shape, generator=generator, dtype=torch.float64)
-    sigma = (counts.clamp_min(0) + _READ_NOISE**2).sqrt()
-    mask = torch.rand(signal.shape, generator=generator) < _MASKED
+    counts = _DETECTOR.count_many(level * blaze * spectrum, generator)
+    sigma = _DETECTOR.suggested_variance(counts).sqrt()
+    mask = torch.rand(counts.shape, generator=generator) < _MASKED
     response = slope / blaze
     unit = u.electron / u.AA
     return SpectrumCollection(
@@ -239,12 +240,6 @@ def observe(
         mask=mask.numpy(),
         meta={},
     )
-
-
-def _electrons(snr: float, share: float) -> float:
-    """Electrons under the blaze's maximum so that the median pixel has this `snr`."""
-    signal = 0.5 * (snr**2 + math.sqrt(snr**4 + 4 * snr**2 * _READ_NOISE**2))
-    return signal / share
 
 
 def _trial(

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from harpsstar.evaluate.accuracy import fresh_seed, recipe_of
+from harpsstar.evaluate.accuracy import fresh_stars, recipe_of
 from harpsstar.infer.calibrate import FIRST_GUESS
 from harpsstar.infer.estimate import Estimator
 from harpsstar.labels import NAMES
 from harpsstar.nn.zoo import Model
 from harpsstar.spectra.frame import canonical_wavelengths
 from harpsstar.synth.emulator import Emulator
-from harpsstar.train.samples import simulator_for
 from harpsstar.train.simulate import Exposure, Simulator, Stars
 
 #: Overlap of neighbouring orders that is cut off at each end, pixels.
@@ -122,15 +121,8 @@ def robustness(
 
     Parameters
     ----------
-    model : Model
-    snr : float
-        Per pixel.
-    n : int
-        Spectra.
-    seed : int
-        Of the spectra; no training has seen them.
-    emulator : Emulator, optional
-        The packaged grid by default.
+    model, snr, n, seed, emulator
+        As of :func:`~harpsstar.evaluate.accuracy.accuracy`.
     progress : callable, optional
         Called with (disturbances done, disturbances in all).
 
@@ -139,9 +131,7 @@ def robustness(
     ConfigError
         A model without a recipe.
     """
-    emulator = Emulator.load() if emulator is None else emulator
-    recipe = recipe_of(model)
-    simulator = simulator_for(recipe, emulator, fresh_seed(recipe, seed))
+    emulator, simulator = fresh_stars(recipe_of(model), seed, emulator)
     estimator = Estimator(model, emulator, canonical_wavelengths())
     stars = simulator.draw(n)
     guess = stars.labels + torch.tensor(FIRST_GUESS) * torch.randn(

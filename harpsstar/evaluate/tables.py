@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from harpsstar.constants import ONE_SIGMA, TWO_SIGMA
 from harpsstar.errors import ConfigError
 from harpsstar.evaluate.accuracy import N_BOUND
-from harpsstar.evaluate.paper import GAUSSIAN, N_TEST, TABLE2, TABLE3, PaperRow, row_of
+from harpsstar.evaluate.paper import N_TEST, TABLE2, TABLE3, PaperRow, row_of
 from harpsstar.evaluate.seeds import Judged, bound, interval, judge
 from harpsstar.labels import NAMES
 from harpsstar.nn.zoo import Model
@@ -278,7 +279,7 @@ def _radii(dimensions: int) -> tuple[float, float]:
     """Radii of the ellipsoids that hold as much of a Gaussian as one and two sigmas of a line."""
     from scipy.stats import chi2
 
-    one, two = (math.sqrt(chi2.ppf(share, dimensions)) for share in GAUSSIAN)
+    one, two = (math.sqrt(chi2.ppf(share, dimensions)) for share in (ONE_SIGMA, TWO_SIGMA))
     return one, two
 
 

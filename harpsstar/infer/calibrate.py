@@ -12,14 +12,13 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from harpsstar.constants import ONE_SIGMA
 from harpsstar.infer.estimate import TEFF_NODES, Estimate, Estimator, hats
 from harpsstar.labels import NAMES
 
 #: Standard deviation of the first guess about the truth: K, dex, dex, km/s. Wider than the spacing
 #: of the velocity templates.
 FIRST_GUESS = (300.0, 0.4, 0.25, 3.0)
-#: Share of a Gaussian within one standard deviation.
-ONE_SIGMA = 0.6827
 #: By how much the logarithms of neighbouring factors are expected to differ.
 _NEIGHBOURS_DIFFER = 0.1
 #: The loss of a quantile regression, in units of which it is a negative log likelihood near its

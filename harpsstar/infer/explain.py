@@ -7,6 +7,7 @@ and nothing is left out at random.
 
 from __future__ import annotations
 
+import html
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -23,6 +24,7 @@ from harpsstar.infer.estimate import Estimate
 from harpsstar.infer.predict import Measurement, predictor
 from harpsstar.infer.prepare import Source
 from harpsstar.infer.refine import influence
+from harpsstar.io.given import NOTHING, Given
 from harpsstar.io.results import check_table_output, provenance
 from harpsstar.labels import LABELS, NAMES, NUISANCES
 from harpsstar.nn.image import ImageNetwork
@@ -106,6 +108,16 @@ class Explanation:
     attention: Array
     table: QTable
 
+    def __repr__(self) -> str:
+        """One line: the labels and the line that says most of each."""
+        best = ", ".join(f"{name} {value:.4g} (most by {self.top(name, 1)['name'][0]})"
+                         for name, value in zip(NAMES, self.labels, strict=True))  # fmt: skip
+        return f"<Explanation of {self.file or 'a spectrum'}: {best}>"
+
+    def _repr_html_(self) -> str:
+        """The table of lines, for a notebook."""
+        return f"<p>{html.escape(repr(self))}</p>{self.table._repr_html_()}"
+
     def top(self, label: str, n: int = 10) -> QTable:
         """Return the `n` lines that say most of a label, the most informative first.
 
@@ -143,6 +155,7 @@ def explain(
     *,
     model: str | Path | None = None,
     blaze_dir: str | Path | None = None,
+    given: Given = NOTHING,
 ) -> Explanation:
     """Say which pixels and lines decide on teff, logg, m_h and vsini.
 
@@ -154,6 +167,8 @@ def explain(
         Packaged model or weights file; ``"default"`` if not given.
     blaze_dir : path, optional
         Folder with blaze files.
+    given : Given, optional
+        What the user says of a file that does not say it.
 
     Returns
     -------
@@ -177,7 +192,7 @@ def explain(
     than 1 %: see :func:`owners`.
     """
     ready = predictor(model or "default")
-    result = ready.measure(spectrum, blaze_dir=blaze_dir)
+    result = ready.measure(spectrum, blaze_dir=blaze_dir, given=given)
     return explain_measurement(
         result, ready.emulator, ready.estimator.mismatch, ready.model.network
     )
@@ -250,12 +265,13 @@ def explain_and_write(
     n: int = 10,
     model: str | Path | None = None,
     blaze_dir: str | Path | None = None,
+    given: Given = NOTHING,
 ) -> Explanation:
     """:func:`explain`, then write the table (ECSV) and draw the picture, which are tried before it.
 
     Parameters
     ----------
-    spectrum, model, blaze_dir
+    spectrum, model, blaze_dir, given
         As for :func:`explain`.
     output, picture : Path, optional
         An existing file is only ever replaced whole.
@@ -273,7 +289,7 @@ def explain_and_write(
         check_table_output(output)
     if picture is not None:
         check_picture(picture)
-    result = explain(spectrum, model=model, blaze_dir=blaze_dir)
+    result = explain(spectrum, model=model, blaze_dir=blaze_dir, given=given)
     if output is not None:
         with replacing(output, ECSV) as temporary:
             result.table.write(temporary, format="ascii.ecsv", overwrite=True)

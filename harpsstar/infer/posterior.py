@@ -13,7 +13,9 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from harpsstar.constants import ONE_SIGMA
 from harpsstar.infer import parameters as space
+from harpsstar.infer import weighted
 from harpsstar.infer.refine import Refined
 from harpsstar.synth.emulator import Emulator
 
@@ -22,8 +24,6 @@ _DRAWS = 1024
 _FEWEST = 20.0
 #: Their weights together; each is next to 1 inside and next to 0 outside.
 _LEAST = 1e-3
-#: Share of a Gaussian within one standard deviation.
-ONE_SIGMA = 0.6827
 #: Width of a limit in units of the error.
 _SOFT = 0.02
 #: km/s; the density of a slow rotation in its coordinate is bounded there.
@@ -52,9 +52,9 @@ def posterior_inside(emulator: Emulator, best: Refined) -> tuple[Tensor, Tensor]
         stand_in = draws + (space.to_working(best.parameters) - best.peak)[:, None]
         labels = torch.where(known[:, None, None], labels, _mirrored(stand_in)[..., :n])
     centre = torch.where(
-        known[:, None], _quantile(labels, weight, 0.5), best.parameters[:, :n]
+        known[:, None], weighted.quantile(labels, weight, 0.5), best.parameters[:, :n]
     )
-    covariance = _covariance(labels, weight)
+    covariance = weighted.covariance(labels, weight)
     # Half-widths over standard deviations, relative to the same of the Gaussian without limits:
     # where nothing is cut, the finite number of draws drops out.
     scale = _shape(labels, centre, covariance, weight)
@@ -104,30 +104,10 @@ def _limits() -> tuple[Tensor, Tensor]:
     return space.to_working(low), space.to_working(high)
 
 
-def _quantile(values: Tensor, weight: Tensor, share: float) -> Tensor:
-    """Weighted quantile (B, n) of values (B, draws, n) with weights (B, draws)."""
-    ordered, index = values.sort(dim=1)
-    mass = torch.gather(weight[..., None].expand_as(values), 1, index)
-    # the middle of a draw's own mass is its place
-    place = (mass.cumsum(1) - 0.5 * mass) / mass.sum(1, keepdim=True)
-    right = (place < share).sum(1, keepdim=True).clamp(1, values.shape[1] - 1)
-    x0, x1 = ordered.gather(1, right - 1), ordered.gather(1, right)
-    p0, p1 = place.gather(1, right - 1), place.gather(1, right)
-    fraction = ((share - p0) / (p1 - p0).clamp_min(1e-12)).clamp(0, 1)
-    return (x0 + fraction * (x1 - x0))[:, 0]
-
-
 def _shape(values: Tensor, centre: Tensor, covariance: Tensor, weight: Tensor) -> Tensor:
     """Half-width that holds 68.27 % of the draws over the standard deviation, (B, n)."""
-    width = _quantile((values - centre[:, None]).abs(), weight, ONE_SIGMA)
+    width = weighted.quantile((values - centre[:, None]).abs(), weight, ONE_SIGMA)
     return width / covariance.diagonal(dim1=-2, dim2=-1).sqrt().clamp_min(1e-12)
-
-
-def _covariance(values: Tensor, weight: Tensor) -> Tensor:
-    """Weighted covariance (B, n, n) of values (B, draws, n)."""
-    share = (weight / weight.sum(1, keepdim=True))[..., None]
-    centred = values - (values * share).sum(1, keepdim=True)
-    return (centred * share).mT @ centred
 
 
 @cache

@@ -1,4 +1,4 @@
-"""``predict``: from files or spectra to a table, one row each, whatever happens."""
+"""``predict``: from files or spectra to rows, one for each, whatever happens."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,9 +17,10 @@ import torch
 from harpsstar.errors import CoverageError, ModelError
 from harpsstar.infer import quality
 from harpsstar.infer.estimate import Estimate, Estimator
-from harpsstar.infer.prepare import Prepared, Source, attempt, failed_row, one_by_one, prepare
+from harpsstar.infer.prepare import Prepared, Source, attempt, failed_row, prepare
 from harpsstar.infer.uncertainty import Uncertainty
-from harpsstar.io.results import Row, provenance, to_table
+from harpsstar.io.given import NOTHING, Given
+from harpsstar.io.results import Row
 from harpsstar.labels import NAMES, NUISANCES, RV
 from harpsstar.nn import zoo
 from harpsstar.spectra.companion import find_companion
@@ -28,9 +29,6 @@ from harpsstar.spectra.frame import canonical_wavelengths
 from harpsstar.spectra.noise import plateaus, snr_per_pixel
 from harpsstar.spectra.velocity import Bank, bank_of
 from harpsstar.synth.emulator import Emulator
-
-if TYPE_CHECKING:
-    from astropy.table import QTable
 
 #: Pixels with one value, after resampling, that are no coincidence.
 _PLATEAU = 4
@@ -54,6 +52,12 @@ class Measurement:
     prepared: Prepared
     estimate: Estimate
     evidence: quality.Evidence
+
+    def __repr__(self) -> str:
+        """One line, without the arrays."""
+        labels = ", ".join(f"{name} {float(value):.4g}" for name, value in
+                           zip(NAMES, self.estimate.labels[0], strict=True))  # fmt: skip
+        return f"<Measurement of {self.prepared.file or 'a spectrum'}: {labels}, rv {self.rv:.3f}>"
 
     @property
     def flags(self) -> quality.Flag:
@@ -94,7 +98,11 @@ class Predictor:
         return bank_of(self.emulator)
 
     def measure(
-        self, spectrum: Source, *, blaze_dir: str | Path | None = None
+        self,
+        spectrum: Source,
+        *,
+        blaze_dir: str | Path | None = None,
+        given: Given = NOTHING,
     ) -> Measurement:
         """Measure one spectrum.
 
@@ -112,7 +120,7 @@ class Predictor:
         CoverageError
             When it has too few usable pixels in 5025–5393 Å.
         """
-        (result,) = self.infer([prepare(spectrum, self.bank, blaze_dir=blaze_dir)])
+        (result,) = self.infer([prepare(spectrum, self.bank, blaze_dir=blaze_dir, given=given)])
         if isinstance(result, Exception):
             raise result
         return result
@@ -123,6 +131,7 @@ class Predictor:
         files: Sequence[str] | None = None,
         *,
         blaze_dir: str | Path | None = None,
+        given: Given = NOTHING,
     ) -> list[Row]:
         """Measure spectra together; one that fails gets a failed row and costs no other its row.
 
@@ -137,7 +146,7 @@ class Predictor:
         """
         names = [""] * len(spectra) if files is None else files
         return self.rows_of([
-            attempt(source, self.bank, blaze_dir=blaze_dir, file=name or None)
+            attempt(source, self.bank, blaze_dir=blaze_dir, file=name or None, given=given)
             for source, name in zip(spectra, names, strict=True)
         ])  # fmt: skip
 
@@ -227,6 +236,7 @@ class Predictor:
             clipped=max(item.observation.clipped, float(flat)),
             noise_ratio=quality.noise_ratio(flux - model, ivar),
             saturated=any("saturated" in note for note in item.observation.notes),
+            resolution_assumed=item.observation.resolution_assumed,
         )
 
     @staticmethod
@@ -278,6 +288,7 @@ def predict_rows(
     *,
     model: str | Path | None = None,
     blaze_dir: str | Path | None = None,
+    given: Given = NOTHING,
 ) -> Iterator[Row]:
     """Measure spectra in small batches; a bad one becomes a row with a reason.
 
@@ -289,6 +300,8 @@ def predict_rows(
         Packaged model or weights file; ``"default"`` if not given.
     blaze_dir : path, optional
         Folder with blaze files.
+    given : Given, optional
+        What the user says of files that do not say it.
 
     Yields
     ------
@@ -301,45 +314,10 @@ def predict_rows(
     """
     ready = predictor(model or "default")
     for batch in _batched(sources):
-        yield from ready.rows(batch, blaze_dir=blaze_dir)
+        yield from ready.rows(batch, blaze_dir=blaze_dir, given=given)
 
 
 def _batched(sources: Iterable[Source]) -> Iterator[list[Source]]:
     iterator = iter(sources)
     while batch := list(islice(iterator, BATCH)):
         yield batch
-
-
-def predict(
-    sources: Source | Iterable[Source],
-    *,
-    model: str | Path | None = None,
-    blaze_dir: str | Path | None = None,
-) -> QTable:
-    """Measure teff, logg, m_h and vsini of spectra.
-
-    Parameters
-    ----------
-    sources : path, Spectrum, SpectrumCollection, or an iterable of them
-        Files of the pipeline, or spectra as :func:`harpsstar.read` returns them.
-    model : str or Path, optional
-        Name of a packaged model, or a weights file; the packaged default without.
-    blaze_dir : path, optional
-        Folder with blaze files, searched before each file's own folder.
-
-    Returns
-    -------
-    QTable
-        One row per source, in their order: labels with units (K, dex, dex, km/s), errors of the
-        same units, and ``covariance`` of shape (4, 4); columns as in
-        ``docs/reference/columns.md``. A source that cannot be used has a row with ``status``
-        ``"failed"`` and the reason in ``message``; it raises nothing.
-
-    Raises
-    ------
-    ModelError
-        The model cannot be used.
-    """
-    rows = list(predict_rows(one_by_one(sources), model=model, blaze_dir=blaze_dir))
-    used = predictor(model or "default").model
-    return to_table(rows, provenance("harpsstar.predict", used.identity))

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from harpsstar.constants import C_KM_S
 from harpsstar.labels import LABELS
+from harpsstar.spectra.companion import SIGNIFICANT
 from harpsstar.spectra.noise import ivar_from_flux
 
 
@@ -33,6 +34,7 @@ class Flag(enum.IntFlag):
     CONTRADICTED = 8192
     UNLIKE_SPECTRA = 16384
     WRONG_ERRORS = 32768
+    RESOLUTION_ASSUMED = 65536
 
 
 #: Flag to (what raises it, what to do).
@@ -111,6 +113,11 @@ MEANING: dict[Flag, tuple[str, str]] = {
         "signal-to-noise ratio is above 20,000",
         "look at the errors: their unit, and whether they are standard deviations",
     ),
+    Flag.RESOLUTION_ASSUMED: (
+        "nothing says the resolving power, so that 115,000 was assumed: vsini takes up the "
+        "difference, and the other labels follow it",
+        "give it with --resolution (resolution= in Python)",
+    ),
 }
 
 #: Flags that make a row ``flagged``; the others inform and leave it ``ok``.
@@ -129,7 +136,7 @@ MAX_SNR = 20_000.0
 MAX_NOISE_RATIO = 5.0
 MIN_SIGNIFICANCE = 25.0
 MAX_PEAK_RATIO = 0.45
-MIN_COMPANION_SIGNIFICANCE, MIN_COMPANION_SHARE = 8.0, 0.04
+MIN_COMPANION_SIGNIFICANCE, MIN_COMPANION_SHARE = SIGNIFICANT, 0.04
 MAX_CLIPPED = 0.05
 MAX_EMISSION = 0.003
 MAX_ERROR_SHARE = 0.125
@@ -145,7 +152,8 @@ class Evidence:
     (4,) in physical units; ``lowest_logg`` the grid's limit at this teff; ``resolution`` the
     resolving power; ``companion`` significance and share of a second set of lines; ``emission``
     and ``clipped`` shares of pixels; ``noise_ratio`` scatter from pixel to pixel over the errors;
-    ``held``, ``contradicted`` and ``unlike`` what a fit found.
+    ``resolution_assumed`` whether the resolving power is a guess; ``held``, ``contradicted`` and
+    ``unlike`` what a fit found.
     """
 
     labels: npt.NDArray[np.float64]
@@ -166,6 +174,7 @@ class Evidence:
     held: bool = False
     contradicted: bool = False
     unlike: bool = False
+    resolution_assumed: bool = False
 
 
 def near_edge(evidence: Evidence) -> bool:
@@ -243,6 +252,7 @@ def assess(evidence: Evidence) -> Flag:
         Flag.HELD_BY_LIMIT: evidence.held,
         Flag.CONTRADICTED: evidence.contradicted,
         Flag.UNLIKE_SPECTRA: evidence.unlike,
+        Flag.RESOLUTION_ASSUMED: evidence.resolution_assumed,
     }
     total = Flag(0)
     for flag, is_raised in raised.items():

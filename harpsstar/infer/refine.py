@@ -10,13 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cache
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from harpsstar.infer import parameters as space
 from harpsstar.infer.slopes import slopes_at, spectra_at
 from harpsstar.labels import LABELS
+from harpsstar.spectra.continuum import legendre
 from harpsstar.spectra.noise import MAD_TO_SIGMA, clip_cosmics
 from harpsstar.synth.emulator import Emulator
 from harpsstar.synth.sampler import Sampler
@@ -429,8 +429,7 @@ def _sums(state: _State, mismatch: Tensor) -> Tensor:
 @cache
 def _basis(n_pixels: int) -> Tensor:
     """(K, pixels) Legendre polynomials along an order."""
-    x = np.linspace(-1, 1, n_pixels)
-    return torch.from_numpy(np.polynomial.legendre.legvander(x, _DEGREE).T).float()
+    return legendre(n_pixels, _DEGREE).float()
 
 
 def _divided(flux: Tensor, ivar: Tensor, coefficients: Tensor) -> tuple[Tensor, Tensor]:

@@ -20,16 +20,66 @@ import numpy.typing as npt
 from harpsstar.config import from_toml
 from harpsstar.errors import ConfigError, UnknownInstrumentError
 
-__all__ = ["VARIABLE", "Instrument", "available", "from_header", "get_instrument", "prefixes",
-           "read_instrument"]  # fmt: skip
+__all__ = ["VARIABLE", "Instrument", "Mode", "available", "from_header", "get_instrument",
+           "prefixes", "read_instrument"]  # fmt: skip
 
 #: The environment variable that names files or folders with further descriptions.
 VARIABLE = "HARPSSTAR_INSTRUMENTS"
-_FILES = ("harpsn", "harps", "espresso")
+_FILES = ("harpsn", "harps", "espresso", "sophie", "expres", "fies", "feros")
+
+
+@dataclass(frozen=True)
+class Mode:
+    """What differs in one mode of a spectrograph: a table ``[[modes]]`` of its file.
+
+    Attributes
+    ----------
+    when : mapping
+        Cards and the values that they must have, all of them; case does not count.
+    resolution, n_orders, n_pixels, slices
+        As in :class:`Instrument`; None where the mode changes nothing.
+    """
+
+    when: dict[str, str | int]
+    resolution: float | None = None
+    n_orders: int | None = None
+    n_pixels: int | None = None
+    slices: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a mode that is always or never on."""
+        if not self.when:
+            raise ValueError("when must name a card and its value")
+        if any(value <= 0 for value in self.changes.values()):
+            raise ValueError("resolution, n_orders, n_pixels and slices must be positive")
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        """What takes the place of the instrument's own."""
+        names = ("resolution", "n_orders", "n_pixels", "slices")
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
+
+    def fits(self, header: Mapping[str, Any]) -> bool:
+        """Whether a header is of this mode."""
+        return all(_same(header.get(name), value) for name, value in self.when.items())
+
+
+def _same(found: Any, wanted: str | int) -> bool:
+    return str(found).strip().upper() == str(wanted).strip().upper()
 
 
 @dataclass(frozen=True, eq=False)
-class Instrument:
+class _Spectrograph:
+    """What a file says in the very words of an :class:`Instrument`, which explains them."""
+
+    name: str
+    instrume: tuple[str, ...]
+    prefix: str
+    resolution: float
+
+
+@dataclass(frozen=True, eq=False)
+class Instrument(_Spectrograph):
     """What harpsstar knows about a spectrograph.
 
     Attributes
@@ -64,16 +114,15 @@ class Instrument:
         Order number times wavelength of the blaze's maximum [Å].
     blaze_width : float
         Width of the blaze function: 1 for an ideal grating, see :meth:`blaze`.
+    modes : tuple of Mode
+        What differs where cards have certain values; see :meth:`in_mode`.
     cards : mapping
-        Header card names, by pipeline generation (``"old"``, ``"new"``) and meaning.
+        Header card names, by pipeline generation (``"old"``, ``"new"``, or ``"plain"`` for other
+        products) and meaning.
     wave_polynomials : ndarray (n_orders, degree + 1) or None
         Typical wavelength solution: air wavelength [Å] = Σ a_k x^k, x the 0-based pixel.
     """
 
-    name: str
-    instrume: tuple[str, ...]
-    prefix: str
-    resolution: float
     n_orders: int
     n_pixels: int
     m_first: int
@@ -88,7 +137,16 @@ class Instrument:
     blaze_constant: float
     blaze_width: float
     cards: Mapping[str, Mapping[str, Any]] = field(repr=False)
+    modes: tuple[Mode, ...] = field(default=(), repr=False)
     wave_polynomials: npt.NDArray[np.float64] | None = field(default=None, repr=False)
+
+    def in_mode(self, header: Mapping[str, Any]) -> Instrument:
+        """Return this instrument as it was set when a header was written."""
+        changes: dict[str, Any] = {}
+        for mode in self.modes:
+            if mode.fits(header):
+                changes |= mode.changes
+        return replace(self, **changes) if changes else self
 
     @cached_property
     def names(self) -> frozenset[str]:
@@ -180,7 +238,7 @@ def get_instrument(name: str) -> Instrument:
 
 
 def from_header(header: Mapping[str, Any], path: str | None = None) -> Instrument:
-    """Find the instrument that wrote a FITS header, by its ``INSTRUME`` card.
+    """Find the instrument that wrote a FITS header, by its ``INSTRUME`` card, in its mode.
 
     Raises
     ------
@@ -189,12 +247,13 @@ def from_header(header: Mapping[str, Any], path: str | None = None) -> Instrumen
     """
     value = header.get("INSTRUME")
     try:
-        return get_instrument(str(value or ""))
+        return get_instrument(str(value or "")).in_mode(header)
     except UnknownInstrumentError:
         raise UnknownInstrumentError(
             "no INSTRUME card in the header" if value is None else f"INSTRUME = {value!r}",
             expected=f"a spectrum of {', '.join(available())}",
-            hint=f"another spectrograph needs a TOML file that {VARIABLE} names",
+            hint="the header must say which spectrograph made this product" if value is None
+            else f"this layout of another spectrograph needs a TOML file that {VARIABLE} names",
             path=path,
         ) from None
 
@@ -270,17 +329,13 @@ class _Wave:
 
 
 @dataclass(frozen=True)
-class _Description:
+class _Description(_Spectrograph):
     """A file; see :class:`Instrument` for the keys."""
 
-    name: str
-    instrume: tuple[str, ...]
-    prefix: str
-    resolution: float
-    n_orders: int
-    n_pixels: int
-    m_first: int
     cards: dict[str, dict[str, str | tuple[str, ...]]]
+    n_orders: int = 1
+    n_pixels: int = 1
+    m_first: int = 0
     missing_m: tuple[int, ...] = ()
     repeated_m: tuple[int, ...] = ()
     slices: int = 1
@@ -288,6 +343,7 @@ class _Description:
     blaze_constant: float = 612100.0
     blaze_width: float = 0.88
     detector: _Detector = field(default_factory=_Detector)
+    modes: tuple[Mode, ...] = ()
     wave: _Wave | None = None
 
     def __post_init__(self) -> None:
@@ -296,11 +352,11 @@ class _Description:
             raise ValueError("name and instrume must not be empty")
         if min(self.resolution, self.n_orders, self.n_pixels, self.slices) <= 0:
             raise ValueError("resolution, n_orders, n_pixels and slices must be positive")
-        if self.m_first < 1:
-            raise ValueError(f"m_first is {self.m_first}; order numbers are positive")
-        if not self.cards or set(self.cards) - {"old", "new"}:
+        if not self.cards or set(self.cards) - {"old", "new", "plain"}:
             raise ValueError(f"cards has the tables {', '.join(self.cards) or '(none)'}; it must"
-                             " have old, new or both")
+                             " have old, new, plain or several of them")
+        if set(self.cards) != {"plain"} and self.m_first < 1:
+            raise ValueError(f"m_first is {self.m_first}; order numbers are positive")
         if self.wave is not None and len(self.wave.polynomials) != self.n_orders:
             raise ValueError(f"wave.polynomials has {len(self.wave.polynomials)} rows;"
                              f" n_orders is {self.n_orders}")

@@ -13,10 +13,10 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.polynomial import legendre
 
 from harpsstar.constants import MAD_TO_SIGMA
-from harpsstar.errors import ReadError
+from harpsstar.errors import ConfigError, ReadError
 from harpsstar.io.files import open_fits
 
-__all__ = ["estimate_blaze", "find_blaze"]
+__all__ = ["check_blaze_dir", "estimate_blaze", "find_blaze"]
 
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -26,6 +26,20 @@ FLOOR = 0.02
 _BLOCKS, _CELLS = 64, 8
 _DEGREE = 6
 _NEIGHBOURS = 4
+
+
+def check_blaze_dir(blaze_dir: str | os.PathLike[str] | None) -> None:
+    """Refuse a folder for blaze files that does not exist.
+
+    Raises
+    ------
+    ConfigError
+        There is no such folder.
+    """
+    if blaze_dir is not None and not Path(blaze_dir).is_dir():
+        raise ConfigError("no such folder for blaze files", expected="an existing folder",
+                          hint="check the spelling of blaze_dir (--blaze-dir)",
+                          path=os.fspath(blaze_dir))  # fmt: skip
 
 
 def find_blaze(

@@ -26,7 +26,7 @@ _WINDOW = (5025.0, 5393.0)
 _PLATEAU = 16
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Reading:
     """A spectrum as its reader leaves it: the contract of :func:`harpsstar.read`, in bare arrays.
 
@@ -56,7 +56,15 @@ class Reading:
     @property
     def unit(self) -> str:
         """Of ``flux``, as astropy reads it."""
-        return "electron / Angstrom" if self.flux.ndim == 2 else ""
+        orders = self.observation.product.startswith(("e2ds", "S2D"))
+        return "electron / Angstrom" if orders else ""
+
+    def __repr__(self) -> str:
+        """One line, without the arrays."""
+        seen = self.observation
+        shape = " × ".join(map(str, self.flux.shape))
+        known = (seen.product, seen.instrument, seen.target, shape, f"SNR {seen.snr:.0f}")
+        return f"<Reading of {seen.file or 'an open file'}: {', '.join(filter(None, known))}>"
 
     def pixels(self) -> Pixels:
         """What can be analysed, see :func:`harpsstar.spectra.frame.pixels_of`.
@@ -128,10 +136,13 @@ def reading(
     """
     mask = mask | ~np.isfinite(wave) | ~np.isfinite(flux) | ~np.isfinite(sigma) | (sigma <= 0)
     if mask.all():
+        saturated = [note for note in observation.notes if "saturated" in note]
         raise ReadError(
-            "no usable pixel: every value is zero, not finite or marked bad",
+            "no usable pixel: every value is zero, not finite or marked bad"
+            + (f" ({saturated[0]})" if saturated else ""),
             expected="an exposure with signal",
-            hint="leave this file out",
+            hint="give a co-add as a merged spectrum: its counts exceed those of a detector"
+            if saturated else "leave this file out",
             path=observation.file or None,
         )
     return Reading(wave, flux, sigma, mask, header, observation)

@@ -9,14 +9,18 @@ from __future__ import annotations
 import os
 from typing import Any
 
+import numpy as np
 from astropy import units as u
 from astropy.nddata import StdDevUncertainty
-from specutils import Spectrum, SpectrumCollection
+from specutils import Spectrum, SpectrumCollection, SpectrumList
 from specutils.io.registers import data_loader
 
+from harpsstar.errors import WrongProductError
+from harpsstar.io.blaze import check_blaze_dir
 from harpsstar.io.build import Reading
-from harpsstar.io.files import MAX_CARDS, Source, scan_header
-from harpsstar.io.headers import is_product
+from harpsstar.io.files import MAX_CARDS, Source, is_fits, scan_headers, source_name
+from harpsstar.io.given import Given
+from harpsstar.io.kinds import kind_of
 from harpsstar.io.products import read_arrays
 
 __all__ = ["container", "read"]
@@ -24,15 +28,28 @@ __all__ = ["container", "read"]
 BlazeDir = str | os.PathLike[str] | None
 
 
-def read(path: Source, *, blaze_dir: BlazeDir = None) -> SpectrumCollection | Spectrum:
+def read(
+    path: Source,
+    *,
+    blaze_dir: BlazeDir = None,
+    resolution: float | None = None,
+    medium: str = "",
+    frame: str = "",
+) -> SpectrumCollection | Spectrum:
     """Read a spectrum of whatever kind the file's header says.
 
     Parameters
     ----------
     path : path, binary file object or HDUList
-        A FITS file, plain or gzipped.
+        A FITS or text file, plain or gzipped.
     blaze_dir : path, optional
         Folder with blaze files, searched before the spectrum's own folder.
+    resolution : float, optional
+        Resolving power λ/Δλ, in place of what header and instrument say.
+    medium : {"air", "vacuum"}, optional
+        Of the wavelengths, where the file does not say it.
+    frame : {"barycentric", "topocentric", "rest"}, optional
+        Of the wavelengths, where the file does not say it.
 
     Returns
     -------
@@ -45,13 +62,17 @@ def read(path: Source, *, blaze_dir: BlazeDir = None) -> SpectrumCollection | Sp
     Raises
     ------
     ReadError
-        Truncated, empty, not FITS, without wavelengths or without any signal.
+        Truncated, empty, neither FITS nor text, without wavelengths or without any signal.
     WrongProductError
         A product without a stellar spectrum (ccf, blaze, wave, calibration, raw).
     UnknownInstrumentError
-        A spectrograph that harpsstar has no description of.
+        Orders of a spectrograph that harpsstar has no description of.
+    ConfigError
+        An impossible resolving power, medium or frame; a blaze folder that does not exist.
     """
-    return container(read_arrays(path, blaze_dir=blaze_dir))
+    check_blaze_dir(blaze_dir)
+    given = Given(resolution, medium, frame)
+    return container(read_arrays(path, blaze_dir=blaze_dir, given=given))
 
 
 def container(reading: Reading) -> SpectrumCollection | Spectrum:
@@ -73,48 +94,86 @@ def container(reading: Reading) -> SpectrumCollection | Spectrum:
     )
 
 
-def _identifier(*products: str) -> Any:
-    """Make a specutils identifier that looks at the primary header and at nothing else."""
+def _identifier(*beginnings: str) -> Any:
+    """Make a specutils identifier that looks at headers and at nothing else."""
 
     def matches(origin: str, path: Any, source: Any, *args: Any, **kwargs: Any) -> bool:
-        if origin != "read" or not hasattr(source, "read"):
+        if origin != "read":
             return False
+        if not hasattr(source, "read"):
+            if not isinstance(path, str | os.PathLike) or not os.path.isfile(path):
+                return False
+            # As for specutils.identify_spectrum_format, which opens nothing.
+            with open(path, "rb") as file:
+                return bool(matches(origin, path, file))
         position = source.tell()
         try:
             source.seek(0)
-            beginning = source.read(MAX_CARDS * 80)
+            beginning = source.read(2 * MAX_CARDS * 80)
         finally:
             source.seek(position)
-        if not beginning.startswith(b"SIMPLE  ="):
+        if not is_fits(beginning):
             return False
-        return is_product(scan_header(beginning)[0], *products)
+        product = kind_of(*scan_headers(beginning))
+        return product.startswith(beginnings)
 
     return matches
 
 
+#: What the products of orders begin with.
+_ORDERS = ("e2ds", "S2D")
+
+
+def _load(file_obj: Source, *, blaze_dir: BlazeDir = None, **kwargs: Any) -> Any:
+    known = {name: kwargs[name] for name in ("resolution", "medium", "frame") if name in kwargs}
+    return read(file_obj, blaze_dir=blaze_dir, **known)
+
+
+def _load_list(file_obj: Source, **kwargs: Any) -> SpectrumList:
+    """Every order as a spectrum of its own."""
+    orders = _load(file_obj, **kwargs)
+    return SpectrumList([
+        Spectrum(flux=orders.flux[i], spectral_axis=orders.spectral_axis[i],
+                 uncertainty=StdDevUncertainty(orders.uncertainty.array[i], unit=orders.flux.unit),
+                 mask=orders.mask[i], meta={**orders.meta, "order": i})
+        for i in range(len(orders.flux)) if (np.diff(orders.spectral_axis[i].value) > 0).all()
+    ])  # fmt: skip
+
+
+def _load_one(file_obj: Source, **kwargs: Any) -> Spectrum:
+    """Say which class to use for a product of orders, which is none for one spectrum."""
+    name = source_name(file_obj)
+    raise WrongProductError(
+        "a product of échelle orders, not one spectrum",
+        expected="SpectrumCollection.read (or SpectrumList.read, a spectrum for each order)",
+        hint="harpsstar.read chooses the class by itself", path=name or None,
+    )  # fmt: skip
+
+
 def _register() -> None:
     """Offer :func:`read` to specutils, before its generic FITS readers (priority 5 to 10)."""
-    kinds = (
-        ("harpsstar e2ds", ("e2ds",), SpectrumCollection),
-        ("harpsstar S2D", ("S2D", "S2D_BLAZE"), SpectrumCollection),
-        ("harpsstar s1d", ("s1d",), Spectrum),
-        ("harpsstar S1D", ("S1D",), Spectrum),
+    ways: tuple[tuple[str, tuple[str, ...], Any, Any], ...] = (
+        ("harpsstar orders", _ORDERS, SpectrumCollection, _load),
+        ("harpsstar orders", _ORDERS, SpectrumList, _load_list),
+        ("harpsstar orders", _ORDERS, Spectrum, _load_one),
+        ("harpsstar s1d", ("s1d",), Spectrum, _load),
+        ("harpsstar S1D", ("S1D",), Spectrum, _load),
+        ("harpsstar ESO phase 3", ("ADP",), Spectrum, _load),
     )
-    for label, products, kind in kinds:
+    for label, beginnings, kind, loader in ways:
 
-        def loader(
-            file_obj: Source, *, blaze_dir: BlazeDir = None, **kwargs: Any
-        ) -> SpectrumCollection | Spectrum:
-            return read(file_obj, blaze_dir=blaze_dir)
+        def load(file_obj: Source, _loader: Any = loader, **kwargs: Any) -> Any:
+            return _loader(file_obj, **kwargs)
 
         data_loader(
             label,
-            identifier=_identifier(*products),
+            identifier=_identifier(*beginnings),
             dtype=kind,
             extensions=["fits", "fits.gz"],
             priority=20,
             force=True,
-        )(loader)
+            autogenerate_spectrumlist=beginnings != _ORDERS,
+        )(load)
 
 
 _register()

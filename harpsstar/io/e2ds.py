@@ -22,7 +22,7 @@ from harpsstar.io.build import (
     note_dark,
     reading,
 )
-from harpsstar.io.files import Header
+from harpsstar.io.cards import ReadableCards
 from harpsstar.io.headers import Cards, canonical_snr
 from harpsstar.io.observation import Observation
 
@@ -57,7 +57,7 @@ def read_e2ds(
     UnknownInstrumentError
         An instrument without a description.
     """
-    header = Header(hdus[0].header)
+    header = ReadableCards(hdus[0].header)
     instrument = from_header(header, path)
     cards = Cards.of(header, instrument, "old", path)
     electrons = _image(hdus, instrument, path)
@@ -65,12 +65,14 @@ def read_e2ds(
 
     notes: list[str] = []
     berv = cards.number("berv")
-    known = abs(berv) < _MAX_BERV
-    if known:
+    frame = "barycentric"
+    if abs(berv) < _MAX_BERV:
         factor = barycentric_factor(berv)
         wave, width = wave * factor, width * factor
     else:
-        notes.append("no usable BERV card: wavelengths are those of the observatory")
+        frame = "topocentric"
+        notes.append("no usable BERV card: wavelengths are those of the observatory and the star's "
+                     "velocity stays unknown")  # fmt: skip
 
     variance = _variance(electrons, cards, instrument)
     mask = _bad_pixels(electrons, variance, instrument, notes)
@@ -102,7 +104,7 @@ def read_e2ds(
         resolution=instrument.resolution,
         clipped=float(clipped.mean()),
         notes=tuple(notes),
-        frame="barycentric" if known else "topocentric",
+        frame=frame,
     )
     return reading(wave, flux, sigma, mask, hdus[0].header, observation)
 

@@ -22,10 +22,11 @@ from astropy.io import fits
 from astropy.utils.exceptions import AstropyWarning
 
 from harpsstar.errors import HarpsstarError, ReadError
+from harpsstar.io.contents import foreign
 from harpsstar.io.headers import number as to_number
 
-__all__ = ["Header", "Source", "check_sizes", "load_bytes", "open_fits", "scan_header",
-           "source_name"]
+__all__ = ["Source", "check_sizes", "is_fits", "load_bytes", "open_content", "open_fits",
+           "scan_header", "scan_headers", "source_name"]
 
 #: What a spectrum can be read from.
 Source: TypeAlias = "str | os.PathLike[str] | IO[bytes] | fits.HDUList"
@@ -42,9 +43,12 @@ MAX_PIXELS = 4_000_000
 _CARD, _BLOCK = 80, 2880
 _BITS = (8, 16, 32, 64)
 _END = b"END".ljust(_CARD)
-#: A string of FITS, in which two quotes stand for one.
-_STRING = re.compile(r"'((?:[^']|'')*)'")
-_PRODUCTS = "a FITS file with an e2ds, s1d, S2D or S1D spectrum"
+#: Values without quotes: numbers and flags as Python reads them, and other ways to write numbers.
+_PLAIN = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(E[-+]?\d+)?|[TF]|\(.*\)")
+_NUMBER = re.compile(r"[-+]? *(\.\d+|\d+(\.\d*)?) *([deDE] *[-+]? *\d+)?")
+_COMMENTARY = ("COMMENT ", "HISTORY ", "CONTINUE", " " * 8)
+_STRING = re.compile(r"'((?:[^']|'')*)' *(?:/.*)?")
+_PRODUCTS = "a spectrum in a FITS file or in columns of text"
 _AGAIN = "fetch or copy the file again"
 
 
@@ -53,18 +57,19 @@ def source_name(source: Source) -> str:
     if isinstance(source, str | os.PathLike):
         return os.fspath(source)
     if isinstance(source, fits.HDUList):
-        return ""
+        return source.filename() or ""
     name = getattr(source, "name", "")
     return name if isinstance(name, str) else ""
 
 
 def load_bytes(source: Source) -> bytes:
-    """Read a whole FITS file, unpacked where it is gzipped.
+    """Read a whole FITS or text file, unpacked where it is gzipped.
 
     Raises
     ------
     ReadError
-        Missing, unreadable, empty, too large, not FITS, truncated, or a header without an end.
+        Missing, unreadable, empty, too large, neither FITS nor text, truncated, or a header
+        without an end.
     """
     path = source_name(source)
     if isinstance(source, fits.HDUList):
@@ -74,8 +79,7 @@ def load_bytes(source: Source) -> bytes:
     if isinstance(source, str | os.PathLike):
         data = _read_path(Path(source))
     else:
-        source.seek(0)
-        data = source.read(MAX_BYTES + 1)
+        data = _read_open(source, path)
     if data[:2] == b"\x1f\x8b":
         data = _unpack(data, path)
     if len(data) > MAX_BYTES:
@@ -89,7 +93,8 @@ def load_bytes(source: Source) -> bytes:
 def _read_path(path: Path) -> bytes:
     try:
         if path.is_dir():
-            raise ReadError("is a folder", expected=_PRODUCTS, path=path)
+            raise ReadError("is a folder", expected=_PRODUCTS, path=path,
+                            hint="predict takes folders that hold spectra")  # fmt: skip
         if not path.is_file() and path.exists():
             raise ReadError("is no regular file", expected=_PRODUCTS, path=path)
         with path.open("rb") as file:
@@ -103,6 +108,24 @@ def _read_path(path: Path) -> bytes:
         raise ReadError(
             f"cannot be opened ({reason})", hint="check its permissions", path=path
         ) from error
+
+
+def _read_open(source: IO[bytes], path: str) -> bytes:
+    try:
+        source.seek(0)
+        data = source.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        raise ReadError(f"cannot be read ({error})", expected="an open binary file",
+                        path=path) from None  # fmt: skip
+    if not isinstance(data, bytes):
+        raise ReadError("opened as text", expected="a file opened in binary mode",
+                        hint='open it with open(path, "rb")', path=path)  # fmt: skip
+    return data
+
+
+def is_fits(data: bytes) -> bool:
+    """Whether bytes are the beginning of a FITS file."""
+    return data.startswith(b"SIMPLE  =")
 
 
 def _unpack(data: bytes, path: str) -> bytes:
@@ -137,6 +160,12 @@ def scan_header(data: bytes, start: int = 0, path: str = "") -> tuple[dict[str, 
     ReadError
         No END card within the data or within the longest header accepted.
     """
+    cards, _, stop = _scanned(data, start, path)
+    return cards, stop
+
+
+def _scanned(data: bytes, start: int, path: str) -> tuple[dict[str, str], dict[str, str], int]:
+    """:func:`scan_header`, and in between what stands in cards without a value of FITS."""
     limit = start + MAX_CARDS * _CARD
     end = data.find(_END, start, limit)
     while end >= 0 and (end - start) % _CARD:
@@ -149,31 +178,109 @@ def scan_header(data: bytes, start: int = 0, path: str = "") -> tuple[dict[str, 
         raise ReadError(
             "truncated within a header", expected="an END card", hint=_AGAIN, path=path
         )
+    stop = start + math.ceil((end + _CARD - start) / _BLOCK) * _BLOCK
+    return *_cards(data[start:end]), stop
+
+
+def scan_headers(data: bytes) -> tuple[dict[str, str], dict[str, str] | None]:
+    """Cards of the primary header and, where it has no data, of the first extension's.
+
+    Parameters
+    ----------
+    data : bytes
+        The beginning of a FITS file.
+
+    Returns
+    -------
+    primary, extension : dict
+        As :func:`scan_header`; the extension is None where there is none or its header is cut.
+
+    Raises
+    ------
+    ReadError
+        As :func:`scan_header`, for the primary header.
+    """
+    primary, stop = scan_header(data)
+    if primary.get("NAXIS", "0") != "0" or not data.startswith(b"XTENSION", stop):
+        return primary, None
+    try:
+        return primary, scan_header(data, stop)[0]
+    except ReadError:
+        return primary, None
+
+
+def _cards(header: bytes) -> tuple[dict[str, str], dict[str, str]]:
+    """Keyword to value as text, and to what stands in its place where it is no value of FITS.
+
+    Long strings are joined (FITS standard 4.0, section 4.2.1).
+    """
     cards: dict[str, str] = {}
-    for offset in range(start, end, _CARD):
-        card = data[offset : offset + _CARD]
-        keyword, found, value = card.partition(b"=")
-        if found:
-            name = keyword.strip().removeprefix(b"HIERARCH ").decode("latin-1")
-            cards.setdefault(name, _value(value.decode("latin-1")))
-    return cards, start + math.ceil((end + _CARD - start) / _BLOCK) * _BLOCK
+    damaged: dict[str, str] = {}
+    # As astropy does it.
+    text = header.decode("ascii", "replace").replace("\ufffd", "?")
+    unfinished = ""
+    for offset in range(0, len(text), _CARD):
+        card = text[offset : offset + _CARD]
+        if unfinished:
+            if card.startswith("CONTINUE  "):
+                whole = cards[unfinished].removesuffix("&") + (_value(card[10:]) or "")
+                cards[unfinished] = whole
+                unfinished = unfinished if whole.endswith("&") else ""
+                continue
+            unfinished = ""
+        keyword, found, rest = card.partition("=")
+        if not found or card[:8] in _COMMENTARY:
+            continue
+        name = keyword.strip().upper()
+        name = name[9:].strip() if name.startswith("HIERARCH ") else name
+        # A damaged card hides a later one of the same name, at which astropy does not look either.
+        if not name or name in cards or name in damaged:
+            continue
+        hierarch = card.startswith("HIERARCH ")
+        # Without the blank after it, the sign is part of what astropy takes for text.
+        value = _value(rest) if hierarch or card[8:10] == "= " else card[8:].strip()
+        if value is None:
+            damaged[name] = rest.strip()
+            continue
+        cards[name] = value
+        if value.endswith("&") and rest.lstrip().startswith("'"):
+            unfinished = name
+    return cards, damaged
 
 
-def _value(text: str) -> str:
+def _value(text: str) -> str | None:
+    """Value without quotes and comment; None where the FITS standard knows no such value.
+
+    A doubled quote within quotes is one, blanks at the end are none, and a number is written as
+    Python reads it.
+    """
     text = text.strip()
-    if string := _STRING.match(text):
-        return string.group(1).replace("''", "'").strip()
-    return text.partition("/")[0].strip()
+    if not text.startswith("'"):
+        value = text.partition("/")[0].strip()
+        if not value or _PLAIN.fullmatch(value):
+            return value
+        number = _NUMBER.fullmatch(value)
+        return value.replace(" ", "").upper().replace("D", "E") if number else None
+    if text.find("''", 1) < 0:
+        inside, closed, after = text[1:].partition("'")
+        whole = bool(closed) and after.lstrip()[:1] in ("", "/")
+        return inside.rstrip() if whole and inside.isprintable() else None
+    found = _STRING.fullmatch(text)
+    if found is None or not found.group(1).isprintable():
+        return None
+    return found.group(1).replace("''", "'").rstrip()
 
 
 def _check(data: bytes, path: str) -> None:
     if not data:
         raise ReadError("empty file", expected=_PRODUCTS, hint=_AGAIN, path=path)
-    if not data.startswith(b"SIMPLE  ="):
-        raise ReadError("not a FITS file", expected=_PRODUCTS, path=path)
+    if not is_fits(data):
+        _check_text(data, path)
+        return
     start, number = 0, 0
     while start == 0 or data.startswith(b"XTENSION", start):
-        cards, start = scan_header(data, start, path)
+        known, damaged, start = _scanned(data, start, path)
+        cards = known | damaged
         size = _data_size(cards, number, path)
         _check_scale(cards, path)
         if start + size > len(data):
@@ -201,6 +308,17 @@ def _whole(cards: Mapping[str, str], name: str, default: str | None = None) -> i
         return int(text)
     except ValueError:
         raise ValueError(f"{name} = {text}") from None
+
+
+def _check_text(data: bytes, path: str) -> None:
+    """Refuse what is neither FITS nor text, by what it is."""
+    problem = foreign(data, path)
+    if problem is not None:
+        raise problem
+    beginning = data[:4096]
+    odd = sum(byte < 32 and byte not in b"\t\r\n\f" for byte in beginning)
+    if odd > 0.02 * len(beginning) or b"SIMPLE" in beginning[:6]:
+        raise ReadError("not a FITS file or text", expected=_PRODUCTS, path=path)
 
 
 def _data_size(cards: Mapping[str, str], number: int, path: str) -> int:
@@ -232,46 +350,20 @@ def check_sizes(hdus: fits.HDUList, path: str) -> None:
         More than :data:`MAX_PIXELS` pixels, or rows.
     """
     for number, hdu in enumerate(hdus):
-        image = isinstance(hdu, fits.PrimaryHDU | fits.ImageHDU)
-        size = math.prod(hdu.shape) if image else int(hdu.header.get("NAXIS2", 0))
+        size = _pixels(hdu.header, image=bool(hdu.is_image))
         if size > MAX_PIXELS:
             raise ReadError(
-                f"{size} pixels in HDU {number}",
+                f"{size} pixels in HDU {number} ({hdu.name or 'unnamed'})",
                 expected=f"a spectrum of at most {MAX_PIXELS}",
                 path=path,
             )
 
 
-class Header(Mapping[str, Any]):
-    """A FITS header in which a card that cannot be read costs only its own value.
-
-    astropy raises an error for a card such as ``BJD = nan`` or ``BERV = 12,5``. Here its value is
-    the text that stands there, as :func:`scan_header` has it too, or None where that is no text.
-    """
-
-    def __init__(self, header: fits.Header) -> None:
-        self._header = header
-
-    def __getitem__(self, name: str) -> Any:
-        try:
-            return self._header[name]
-        except fits.VerifyError:
-            card = self._header.cards[name]
-        try:
-            # Makes a quoted text of what is no value.
-            card.verify("silentfix")
-            return card.value
-        except (fits.VerifyError, ValueError):
-            return None
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._header
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._header)
-
-    def __len__(self) -> int:
-        return len(self._header)
+def _pixels(header: Mapping[str, Any], *, image: bool) -> int:
+    if not image:
+        return int(header.get("NAXIS2", 0))
+    axes = [int(header.get(f"NAXIS{i + 1}", 0)) for i in range(int(header.get("NAXIS", 0)))]
+    return math.prod(axes) if axes else 0
 
 
 @contextmanager
@@ -285,14 +377,21 @@ def open_fits(source: Source) -> Iterator[fits.HDUList]:
     """
     path = source_name(source)
     data = load_bytes(source)
+    if not is_fits(data):
+        raise ReadError("not a FITS file", expected="a FITS file", path=path)
+    with open_content(data, path) as hdus:
+        yield hdus
+
+
+@contextmanager
+def open_content(data: bytes, path: str) -> Iterator[fits.HDUList]:
+    """:func:`open_fits` of bytes that were checked; a compressed primary image is the first HDU."""
     with warnings.catch_warnings():
         # Nonstandard cards are common in these files and no user can do anything about them.
         warnings.simplefilter("ignore", AstropyWarning)
         try:
-            with fits.open(
-                io.BytesIO(data), memmap=False, disable_image_compression=True
-            ) as hdus:
-                yield hdus
+            with fits.open(io.BytesIO(data), memmap=False) as hdus:
+                yield _first_image_first(hdus, path)
         except HarpsstarError:
             raise
         except (MemoryError, KeyboardInterrupt):
@@ -312,6 +411,19 @@ def open_fits(source: Source) -> Iterator[fits.HDUList]:
                 hint=_AGAIN,
                 path=path,
             ) from error
+
+
+def _first_image_first(hdus: fits.HDUList, path: str) -> fits.HDUList:
+    """What fpack made of a file: its primary image lies, compressed, in the first extension."""
+    if len(hdus) < 2 or hdus[0].header.get("NAXIS", 0):
+        return hdus
+    if not isinstance(hdus[1], fits.CompImageHDU):
+        return hdus
+    if hdus[1].name not in ("", "COMPRESSED_IMAGE", "PRIMARY"):
+        return hdus
+    check_sizes(hdus, path)
+    header = hdus[1].header
+    return fits.HDUList([fits.PrimaryHDU(hdus[1].data, header), *hdus[2:]])
 
 
 def _short(error: Any) -> str:

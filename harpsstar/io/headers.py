@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 
 from harpsstar.errors import ReadError, UnknownInstrumentError, WrongProductError
-from harpsstar.instruments import Instrument, from_header, prefixes
+from harpsstar.instruments import Instrument, prefixes
+from harpsstar.io.cards import as_written
 
-__all__ = ["Cards", "canonical_snr", "classify", "is_product", "number"]
+__all__ = ["EXPECTED", "Cards", "canonical_snr", "classify", "is_pipeline_spectrum", "number",
+           "refuse_calibration"]
 
 #: First word of DPR TYPE (what fibre A saw) of frames that hold no star.
 _CALIBRATIONS = frozenset(
@@ -22,11 +24,11 @@ _CALIBRATIONS = frozenset(
 )
 #: A number of FITS; Python would also take "nan", "inf" and "1_000" for one.
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([EeDd][+-]?\d+)?", re.ASCII)
-_SPECTRUM = re.compile(r"(S2D_BLAZE|S2D|S1D)(_SKYSUB|_TELL_CORR|_FINAL)*_A")
-_EXPECTED = "a star's spectrum: e2ds_A, s1d_A, S2D_A, S2D_BLAZE_A or S1D_A"
+_SPECTRUM = re.compile(r"((S2D_BLAZE|S2D|S1D)(_SKYSUB|_TELL_CORR|_FLUXCAL)*)(_FINAL)?_A")
+EXPECTED = "a star's spectrum: a pipeline product of fibre A, or any with wavelength and flux"
 _OLD_NAMES = {"LAMP": "blaze or flat-field frame", "WAVE": "wavelength calibration"}
-#: Physical orders of the eight canonical rows; m·λ is the same for all three spectrographs.
-_CANONICAL_M = (114, 121)
+#: Between which wavelengths [Å] the centres of the eight canonical rows lie.
+_CANONICAL = (5030.0, 5400.0)
 
 
 def classify(cards: Mapping[str, Any], path: str = "") -> str:
@@ -40,14 +42,13 @@ def classify(cards: Mapping[str, Any], path: str = "") -> str:
     Returns
     -------
     str
-        ``"e2ds"``, ``"s1d"``, ``"S2D"``, ``"S2D_BLAZE"`` or ``"S1D"``.
+        ``"e2ds"``, ``"s1d"``, ``"S2D"``, ``"S2D_BLAZE"`` or ``"S1D"``; those of the new pipeline
+        with what was done to them, as ``"S1D_SKYSUB"``.
 
     Raises
     ------
     WrongProductError
         A product without a stellar spectrum of fibre A.
-    UnknownInstrumentError
-        Neither a known product nor a known instrument.
     """
     category = _first(cards, "PRO CATG")
     if category:
@@ -55,55 +56,53 @@ def classify(cards: Mapping[str, Any], path: str = "") -> str:
     return _old(cards, path)
 
 
-def is_product(cards: Mapping[str, Any], *products: str) -> bool:
-    """Tell whether a header is of one of these products and of a known instrument."""
-    try:
-        from_header(cards)
-        return classify(cards) in products
-    except ReadError:
-        return False
+def is_pipeline_spectrum(cards: Mapping[str, Any]) -> bool:
+    """Tell whether a header names a spectrum of the new pipeline."""
+    return bool(_SPECTRUM.fullmatch(_first(cards, "PRO CATG")))
 
 
 def _new(category: str, cards: Mapping[str, Any], path: str) -> str:
     match = _SPECTRUM.fullmatch(category)
     if match:
-        _refuse_calibration(cards, path)
+        refuse_calibration(cards, path)
         return match.group(1)
-    raise _wrong(f"product {category}", cards, path)
+    raise _wrong(f"product {category}", path)
 
 
 def _old(cards: Mapping[str, Any], path: str) -> str:
     axes = str(cards.get("NAXIS", "0"))
     unit = str(cards.get("CTYPE1", "")).lower()
     if unit.startswith("km"):
-        raise _wrong("cross-correlation function (ccf) or bisector", cards, path)
-    _refuse_calibration(cards, path)
+        raise _wrong("cross-correlation function (ccf) or bisector", path)
+    refuse_calibration(cards, path)
     blaze = _first(cards, "DRS BLAZE FILE")
     if re.search(r"_B\b", blaze.partition("blaze")[2]):
-        raise _wrong("spectrum of fibre B", cards, path)
+        raise _wrong("spectrum of fibre B", path)
+    if axes == "1" or (axes == "2" and str(cards.get("NAXIS2", "")) == "1"):
+        return "s1d"
     if axes == "2":
         return "e2ds"
-    if axes == "1":
-        return "s1d"
-    raise _wrong("raw frame or unknown product (no PRO CATG card)", cards, path)
+    raise _wrong("raw frame or unknown product (no PRO CATG card)", path)
 
 
-def _refuse_calibration(cards: Mapping[str, Any], path: str) -> None:
+def refuse_calibration(cards: Mapping[str, Any], path: str) -> None:
+    """Refuse what no star was seen in.
+
+    Raises
+    ------
+    WrongProductError
+        A calibration frame.
+    """
     kind = _first(cards, "DPR TYPE")
     source = kind.upper().partition(",")[0]
     if source in _CALIBRATIONS:
         name = _OLD_NAMES.get(source, "calibration frame")
-        raise _wrong(f"{name} (DPR TYPE = {kind})", cards, path)
+        raise _wrong(f"{name} (DPR TYPE = {kind})", path)
 
 
-def _wrong(found: str, cards: Mapping[str, Any], path: str) -> ReadError:
-    """Say which instrument is not known rather than which of its products was found."""
-    try:
-        from_header(cards, path)
-    except UnknownInstrumentError as error:
-        return error
+def _wrong(found: str, path: str) -> WrongProductError:
     return WrongProductError(
-        found, expected=_EXPECTED, hint="leave this file out", path=path or None
+        found, expected=EXPECTED, hint="leave this file out", path=path or None
     )
 
 
@@ -181,9 +180,9 @@ class Cards:
         value = self.number(meaning, **numbers)
         if not np.isfinite(value):
             name = self.name(meaning, **numbers)
-            found = self.header.get(name)
+            found = as_written(self.header, name)
             raise ReadError(
-                f"no usable card {name!r} ({what})" + ("" if found is None else f": {found!r}"),
+                f"no usable card {name!r} ({what})" + (f": {found!r}" if found else ""),
                 expected="the whole header of the pipeline product",
                 hint="fetch the product again",
                 path=self.path,
@@ -198,9 +197,11 @@ class Cards:
 
 def canonical_snr(snr_orders: tuple[float, ...], instrument: Instrument) -> float:
     """Median signal to noise of the orders around 5200 Å, nan when unknown."""
-    low, high = _CANONICAL_M
-    pairs = zip(snr_orders, instrument.order_m, strict=False)
-    values = [s for s, m in pairs if low <= m <= high and np.isfinite(s) and s > 0]
+    if not snr_orders:
+        return float("nan")
+    low, high = _CANONICAL
+    pairs = zip(snr_orders, instrument.blaze_constant / instrument.order_m, strict=False)
+    values = [s for s, centre in pairs if low < centre < high and np.isfinite(s) and s > 0]
     return float(np.median(values)) if values else float("nan")
 
 

@@ -32,7 +32,9 @@ class Observation:
         Name of the :class:`~harpsstar.instruments.Instrument`, or empty for a 1-D spectrum whose
         header names none.
     product : str
-        ``"e2ds"``, ``"s1d"`` (old DRS), ``"S2D"``, ``"S2D_BLAZE"`` or ``"S1D"`` (new DRS).
+        ``"e2ds"``, ``"s1d"`` (old DRS); ``"S2D"``, ``"S2D_BLAZE"``, ``"S1D"`` (new DRS), with what
+        was done to it: ``"S1D_SKYSUB"``, ``"S1D_TELL_CORR"``, ``"S1D_FLUXCAL"``; ``"ADP"`` (ESO
+        phase 3); ``"image"``, ``"multispec"``, ``"table"`` or ``"text"`` for any other layout.
     bjd : float
         Barycentric Julian date; nan when unknown.
     berv : float
@@ -49,6 +51,11 @@ class Observation:
         Resolving power.
     clipped : float
         Share of the pixels that something has clipped to one value, where the reader could tell.
+    resolution_assumed : bool
+        Whether nothing says what the resolving power is, so that ``resolution`` is a guess.
+    frame : str
+        Of the wavelengths: ``"barycentric"``, ``"topocentric"``, ``"rest"`` or ``"unknown"``. Only
+        in the first a velocity that is measured is that of the star.
     notes : tuple of str
         What a user should know about how the file was read.
     frame : str
@@ -70,6 +77,7 @@ class Observation:
     resolution: float
     clipped: float = 0.0
     notes: tuple[str, ...] = ()
+    resolution_assumed: bool = False
     frame: str = "barycentric"
 
     def barycentric(self, rv: float, rv_err: float) -> tuple[float, float, tuple[str, ...]]:

@@ -20,8 +20,8 @@ from harpsstar.io.build import (
     note_dark,
     reading,
 )
+from harpsstar.io.cards import ReadableCards
 from harpsstar.io.e2ds import remove_blaze
-from harpsstar.io.files import Header
 from harpsstar.io.headers import Cards, canonical_snr
 from harpsstar.io.observation import Observation
 
@@ -47,8 +47,8 @@ def read_s2d(
         Its path, for the blaze file and for messages.
     blaze_dir : path, optional
         Folder with blaze files, searched before the file's own.
-    product : {"S2D", "S2D_BLAZE"}
-        Whether the pipeline has removed the blaze, or kept it.
+    product : str
+        ``"S2D_BLAZE"`` and its variants have their blaze; the pipeline has removed that of others.
 
     Raises
     ------
@@ -57,7 +57,7 @@ def read_s2d(
     UnknownInstrumentError
         An instrument without a description.
     """
-    header = Header(hdus[0].header)
+    header = ReadableCards(hdus[0].header)
     instrument = from_header(header, path)
     cards = Cards.of(header, instrument, "new", path)
     electrons = _extension(hdus, "SCIDATA", path)
@@ -71,7 +71,7 @@ def read_s2d(
     width = np.where(np.isfinite(width) & (width > 0), width, 1.0)
 
     origin, blaze = "pipeline", np.ones(electrons.shape)
-    if product == "S2D_BLAZE":
+    if product.startswith("S2D_BLAZE"):
         name = _blaze_name(cards)
         blaze, origin = remove_blaze(name, electrons / width, mask, wave, path, blaze_dir, notes)
         mask = mask | (blaze <= FLOOR * blaze.max(axis=1, keepdims=True))

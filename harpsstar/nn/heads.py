@@ -157,14 +157,7 @@ class DiagonalCovariance(_Head):
 class FullCovariance(_Head):
     """Maps features to a Gaussian with a full covariance, through its Cholesky factor.
 
-    Parameters
-    ----------
-    n_features : int
-        Length of the incoming feature vector.
-    n_labels : int
-        Number of labels n.
-    log_precision : float
-        Natural log of 1/σ (scaled labels) that training starts from.
+    Parameters are those of :class:`DiagonalCovariance`.
     """
 
     rows: Tensor

@@ -7,7 +7,6 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from importlib import resources
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -15,6 +14,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from harpsstar._packaged import Packaged
 from harpsstar._tensors import write_tensors
 from harpsstar.errors import ModelError
 from harpsstar.labels import CENTRE, HALF_RANGE, NAMES
@@ -47,6 +47,10 @@ NETWORKS: dict[str, Callable[..., Network]] = {
     "dae-resnet": partial(_denoised, ResNet),
     "dae-attention": partial(_denoised, AttentionNetwork),
 }
+
+_MODELS = Packaged(
+    "harpsstar.data", "model", "a weights file", ModelError, ".safetensors", beginning="model-"
+)
 
 
 @dataclass(frozen=True)
@@ -145,25 +149,7 @@ def save(model: Model, path: Path) -> str:
 
 def packaged() -> list[str]:
     """Names of the models that come with the package."""
-    folder = resources.files("harpsstar.data")
-    return sorted(
-        entry.name.removesuffix(".safetensors").removeprefix("model-")
-        for entry in folder.iterdir()
-        if entry.name.startswith("model-") and entry.name.endswith(".safetensors")
-    )
-
-
-def _locate(name: str | Path) -> Path:
-    if str(name) in packaged():
-        return Path(str(resources.files("harpsstar.data").joinpath(f"model-{name}.safetensors")))
-    path = Path(name)
-    if not path.is_file():
-        raise ModelError(
-            "no such model",
-            path=path,
-            expected=f"a weights file or one of the packaged models: {', '.join(packaged())}",
-        )
-    return path
+    return _MODELS.names()
 
 
 def read_card(name: str | Path = "default") -> dict[str, Any]:
@@ -174,7 +160,7 @@ def read_card(name: str | Path = "default") -> dict[str, Any]:
     ModelError
         When it is not a weights file of harpsstar.
     """
-    path = _locate(name)
+    path = _MODELS.locate(name)
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -198,7 +184,7 @@ def load(name: str | Path = "default") -> Model:
     ModelError
         When it is not a weights file of harpsstar, or its labels are not ours.
     """
-    path = _locate(name)
+    path = _MODELS.locate(name)
     card = read_card(name)
     if tuple(card["labels"]) != NAMES:
         raise ModelError(

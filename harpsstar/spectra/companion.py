@@ -15,11 +15,13 @@ from harpsstar.spectra.frame import canonical_wavelengths
 from harpsstar.spectra.noise import level_and_scatter
 from harpsstar.spectra.velocity import Bank, template_pulls
 
-#: Reach of the search, km/s to both sides.
-_REACH = 250.0
+#: Reach of a search for a second star, km/s to both sides.
+REACH = 250.0
 #: No nearer to the star's own lines than this and the wider of the two rotations, km/s: what is
 #: wrong with the shape of its lines is no companion.
-_BLEND = 12.0
+BLEND = 12.0
+#: A second set of lines stands out from the curve's own scatter by this many sigmas.
+SIGNIFICANT = 8.0
 
 
 @dataclass(frozen=True)
@@ -68,11 +70,11 @@ def find_companion(
     if not used.any():
         return best
     velocities, pull, scale, _ = template_pulls(
-        np.log(canonical_wavelengths()[used]), (model - flux)[used], ivar[used], bank, 0.0, _REACH
+        np.log(canonical_wavelengths()[used]), (model - flux)[used], ivar[used], bank, 0.0, REACH
     )
     rotations = bank.labels[:, 3]
     for rotation in np.unique(rotations):
-        away = np.flatnonzero(np.abs(velocities) > _BLEND + max(vsini, rotation))
+        away = np.flatnonzero(np.abs(velocities) > BLEND + max(vsini, rotation))
         rows = np.flatnonzero(rotations == rotation)
         curves = pull[np.ix_(rows, away)]
         level, scatter = level_and_scatter(curves)

@@ -127,7 +127,7 @@ def _fit_rows(flux: Tensor, ivar: Tensor, model: Tensor, degree: int) -> Tensor:
     )
     q[..., 0] = level.log()
     q, normal = _iterate(q, data, square, positive, flux.shape[-1])
-    basis = _legendre(degree, flux.shape[-1], 1).to(flux)
+    basis = legendre(flux.shape[-1], degree).to(flux)
     continuum = _exponential(q, basis)
     expected = model * continuum
     gradient = ((ivar * expected) * (flux - expected)) @ basis.T
@@ -144,7 +144,7 @@ def _iterate(
     import torch
 
     n_terms = q.shape[-1]
-    basis = _legendre(n_terms - 1, n_pixels, _BIN).to(data)
+    basis = legendre(n_pixels, n_terms - 1, _BIN).to(data)
     pairs = torch.tril_indices(n_terms, n_terms)
     products = basis[pairs[0]] * basis[pairs[1]]
     normal = torch.zeros(*q.shape, n_terms, dtype=q.dtype, device=q.device)
@@ -222,8 +222,19 @@ def _binned(values: Tensor) -> Tensor:
     return values.unflatten(-1, (-1, _BIN)).sum(-1).double()
 
 
-def _legendre(degree: int, n_pixels: int, width: int) -> Tensor:
-    """P_0…P_degree at the centres of groups of ``width`` pixels, float64 (degree + 1, groups)."""
+def legendre(n_pixels: int, degree: int, width: int = 1) -> Tensor:
+    """P_0…P_degree along a row of pixels, from -1 at the first to 1 at the last.
+
+    Parameters
+    ----------
+    n_pixels, degree : int
+    width : int
+        Pixels of a group; the polynomials are those at the centres of groups.
+
+    Returns
+    -------
+    Tensor of float64 (degree + 1, groups)
+    """
     import torch
 
     return torch.from_numpy(_legendre_array(degree, n_pixels, width))

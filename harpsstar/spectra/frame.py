@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harpsstar.constants import C_KM_S
-from harpsstar.errors import ConfigError, CoverageError, ReadError
+from harpsstar.errors import ConfigError, CoverageError, WrongProductError
 from harpsstar.instruments import get_instrument
 from harpsstar.spectra.gaps import split_at_gaps, spoilt_edges
 from harpsstar.spectra.noise import ivar_from_flux
@@ -121,13 +121,13 @@ def pixels_from(spectrum: SpectrumCollection | Spectrum) -> Pixels:
         several spectra.
     CoverageError
         If less than 20 % of the canonical range has usable pixels.
-    ReadError
+    WrongProductError
         A smooth curve without lines or noise.
     """
     wave, unknown = numbers(spectrum.spectral_axis, "Angstrom", "the spectral axis")
     flux, masked = numbers(spectrum.flux, name="flux")
     if wave.shape != flux.shape:
-        raise ConfigError(f"flux of shape {flux.shape} on {wave.size} wavelengths",
+        raise ConfigError(f"flux of shape {flux.shape} on one wavelength axis of {wave.size}",
                           expected="one spectrum, or a SpectrumCollection of orders",
                           hint="give each spectrum by itself")  # fmt: skip
     mask = unknown | masked
@@ -162,7 +162,7 @@ def pixels_of(
     ------
     CoverageError
         If less than 20 % of the canonical range has usable pixels.
-    ReadError
+    WrongProductError
         A smooth curve without lines or noise: no spectrum of a star.
     """
     wave = np.atleast_2d(np.asarray(wave, dtype=np.float64))
@@ -180,7 +180,7 @@ def pixels_of(
     if len(wave) == 1:
         wave, flux, ivar = _without_gaps(wave[0], flux[0], ivar[0])
     _check_coverage(wave, ivar, name)
-    _check_lines(wave, flux, ivar, name)
+    check_lines(wave, flux, ivar, name)
     scale = float(np.median(np.abs(flux[ivar > 0]))) or 1.0
     return Pixels(wave, flux / scale, ivar * scale**2, name)
 
@@ -269,8 +269,21 @@ def _check_coverage(wave: FloatArray, ivar: FloatArray, name: str) -> None:
     )
 
 
-def _check_lines(wave: FloatArray, flux: FloatArray, ivar: FloatArray, name: str) -> None:
-    """Refuse what bends nowhere: even an A star without noise has lines that do."""
+def check_lines(wave: FloatArray, flux: FloatArray, ivar: FloatArray, name: str = "") -> None:
+    """Refuse what bends nowhere: even an A star without noise has lines that do.
+
+    Parameters
+    ----------
+    wave, flux, ivar : ndarray (rows, n)
+        Å, flux and its inverse variance, zero for a bad pixel.
+    name : str
+        File for messages.
+
+    Raises
+    ------
+    WrongProductError
+        A smooth curve without lines or noise.
+    """
     canonical = canonical_wavelengths()
     inside = (ivar > 0) & (wave >= canonical.min()) & (wave <= canonical.max())
     bends = []
@@ -281,10 +294,11 @@ def _check_lines(wave: FloatArray, flux: FloatArray, ivar: FloatArray, name: str
             known = good[: -2 * lag] & good[lag:-lag] & good[2 * lag :]
             bends.append(np.abs(left - 2 * middle + right)[known])
     values = np.concatenate([np.zeros(0), *bends])
-    level = float(np.median(np.abs(flux[inside])))
-    if not values.size or np.quantile(values, 0.95) > _LEAST_BEND * level:
+    if not values.size:
         return
-    raise ReadError(
+    if np.quantile(values, 0.95) > _LEAST_BEND * float(np.median(np.abs(flux[inside]))):
+        return
+    raise WrongProductError(
         "a smooth curve without lines or noise",
         expected="a star's spectrum",
         hint="a continuum, a blaze or a calibration is none",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import median_filter
 
 FloatArray = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -30,6 +29,9 @@ def gap_ends(wave: FloatArray) -> npt.NDArray[np.int_]:
     if wave.size < 2:
         return np.zeros(0, dtype=int)
     steps = np.diff(wave)
+    # scipy takes longer to import than a spectrum to read
+    from scipy.ndimage import median_filter
+
     usual = median_filter(steps, min(_STEPS, steps.size), mode="nearest")
     return np.flatnonzero(steps > (GAP + 0.5) * usual)
 

@@ -101,7 +101,7 @@ class Components:
 
     def coefficients(
         self, spectra: Spectra, progress: Callable[[int, int], None] | None = None
-    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    ) -> npt.NDArray[np.float64]:
         """Solve for all spectra.
 
         Parameters
@@ -112,21 +112,34 @@ class Components:
 
         Returns
         -------
-        coefficients : ndarray (N, K)
-        residual : ndarray (N, 2)
-            Root mean square and largest size of the residual at the known pixels.
+        ndarray (N, K)
         """
         table = np.empty((len(spectra.nodes), len(self.basis)))
-        residual = np.empty((len(spectra.nodes), 2))
         for place, block in spectra.blocks():
             for i, (pixels, flux) in zip(range(place.start, place.stop), block, strict=True):
                 table[i] = self.solve(pixels, flux)
-                fitted = self.mean + table[i].astype(np.float32) @ self.basis
-                left = flux - (fitted if pixels is None else fitted[pixels])
-                residual[i] = np.sqrt(np.mean(left**2, dtype=float)), abs(left).max()
             if progress is not None:
                 progress(place.stop, len(spectra.nodes))
-        return table, residual
+        return table
+
+    def residual(
+        self, spectra: Spectra, coefficients: npt.NDArray[np.float64]
+    ) -> tuple[float, float]:
+        """Return what coefficients (N, K) leave of the spectra at their known pixels.
+
+        Returns
+        -------
+        rms, largest : float
+            Root mean square over all spectra, and the largest size of any pixel.
+        """
+        square, largest = 0.0, 0.0
+        for place, block in spectra.blocks():
+            fitted = self.mean + coefficients[place].astype(np.float32) @ self.basis
+            for row, (pixels, flux) in zip(fitted, block, strict=True):
+                left = flux - (row if pixels is None else row[pixels])
+                square += float(np.mean(left**2, dtype=float))
+                largest = max(largest, float(abs(left).max()))
+        return float(np.sqrt(square / len(spectra.nodes))), largest
 
     def refined(self, spectra: Spectra, coefficients: npt.NDArray[np.float64]) -> Components:
         """Return components that describe all spectra better, given their coefficients.
@@ -182,6 +195,6 @@ def learn(
     """
     found = principal_components(spectra.whole(), n_components)
     for number in range(rounds):
-        coefficients, _ = found.coefficients(spectra, stage(f"components, round {number + 1}"))
+        coefficients = found.coefficients(spectra, stage(f"components, round {number + 1}"))
         found = found.refined(spectra, coefficients)
     return found

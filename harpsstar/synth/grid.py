@@ -215,6 +215,12 @@ def _counts(coefficients: npt.NDArray[np.float64], n_wave: int) -> dict[str, Any
     return packed
 
 
+def _from_counts(packed: dict[str, Any]) -> npt.NDArray[np.float64]:
+    """Return the coefficients as they will be read."""
+    groups = [packed[f"counts{bits}"].astype(float) for bits in (32, 16, 8)]
+    return np.concatenate(groups, axis=1) * float(packed["step"][0])
+
+
 def compress(
     root: Path,
     folder: Path,
@@ -262,10 +268,13 @@ def compress(
     spectra.check()
     sampled = any(spectra.read(node)[0] is not None for node in every)
     components = learn(spectra, n_components, _ROUNDS if sampled else 0, stage)
-    table, _ = components.coefficients(spectra, stage("coefficients"))
-    packed = _packed(components, table.std(axis=0))
-    table, residual = _unpacked(packed).coefficients(spectra, stage("rounded coefficients"))
-    packed |= _counts(table, synthesis.N_WAVE)
+    spread = components.coefficients(spectra, stage("coefficients")).std(axis=0)
+    packed = _packed(components, spread)
+    rounded = _unpacked(packed)
+    packed |= _counts(
+        rounded.coefficients(spectra, stage("rounded coefficients")), synthesis.N_WAVE
+    )
+    rms, largest = rounded.residual(spectra, _from_counts(packed))
     packed["nodes"] = np.array(
         [[n.deck.teff, n.deck.logg, n.deck.m_h, n.vmic, n.alpha] for n in every], np.float32
     )
@@ -280,8 +289,8 @@ def compress(
         "decks_sha256": atlas9.digest(sorted({node.deck for node in every})),
         "pysme": synthesis.load_pysme().pysme.__version__,
         "harpsstar": __version__,
-        "residual_rms": f"{np.sqrt(np.mean(residual[:, 0] ** 2)):.3e}",
-        "residual_max": f"{residual[:, 1].max():.3e}",
+        "residual_rms": f"{rms:.3e}",
+        "residual_max": f"{largest:.3e}",
     }
     write_tensors(packed, output, metadata)
     return metadata

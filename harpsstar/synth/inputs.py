@@ -224,12 +224,7 @@ def adopt(
     source : Path
         A folder laid out like :func:`root`, or what :func:`pack` wrote.
     progress, folder, inputs
-        As in :func:`fetch`.
-
-    Returns
-    -------
-    Path
-        The folder, which now holds all inputs.
+        As in :func:`fetch`, which says what is returned, too.
 
     Raises
     ------

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from harpsstar.infer.calibrate import ONE_SIGMA
+from harpsstar.constants import ONE_SIGMA
 from harpsstar.labels import NAMES
 from harpsstar.nn.dae import Denoised, DenoisingAutoEncoder
 from harpsstar.nn.heads import Gaussian

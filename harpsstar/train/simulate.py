@@ -15,6 +15,7 @@ from torch import Tensor
 from harpsstar.labels import ALPHA, LABELS, VMAC, VMIC, Label
 from harpsstar.spectra import continuum
 from harpsstar.synth.emulator import Emulator
+from harpsstar.synth.observe.detector import TRAINING_READ_NOISE, Detector, gaussian
 from harpsstar.synth.relations import (
     ALPHA_SCATTER,
     VMAC_SCATTER,
@@ -41,7 +42,7 @@ class Priors:
     vmac_scatter: float = VMAC_SCATTER
     alpha_scatter: float = ALPHA_SCATTER
     rv_error: float = 0.05
-    read_noise: float = 7.0
+    read_noise: float = TRAINING_READ_NOISE
     blaze_share: float = 0.7
     masked_share: float = 0.4
     template_error: tuple[float, ...] = (25.0, 0.04, 0.02, 0.4)
@@ -237,17 +238,17 @@ class Simulator:
         n = len(spectra)
         gen, device = self.generator, self.device
         photon = (torch.rand(n, 1, 1, generator=gen) < self.priors.blaze_share).to(device)
-        s2 = (snr**2)[:, None, None].to(device)
+        snr = snr[:, None, None].to(device)
         blaze = torch.where(photon, self.blaze, torch.ones((), device=device))
-        # electrons under the continuum where the blaze is 1: photon and read noise make `snr`
-        read2 = self.priors.read_noise**2
-        electrons = 0.5 * (s2 + (s2**2 + 4 * s2 * read2).sqrt())
+        # under the continuum where the blaze is 1: photon and read noise make `snr`
+        detector = Detector(self.priors.read_noise**2)
+        electrons = detector.electrons(snr)
         signal = electrons * blaze * spectra
-        variance = torch.where(photon, signal + read2, (electrons**2 / s2).expand_as(signal))
-        noisy = signal + variance.sqrt() * torch.randn(
-            signal.shape, generator=self.noise, device=device
+        white = (electrons**2 / snr**2).expand_as(signal)
+        noisy = gaussian(
+            signal, torch.where(photon, detector.variance(signal), white), self.noise
         )
-        estimate = torch.where(photon, noisy.clamp_min(0.0) + read2, variance)
+        estimate = torch.where(photon, detector.suggested_variance(noisy), white)
         ivar = (electrons * blaze) ** 2 / estimate
         return Exposure(noisy / (electrons * blaze), ivar * self._mask(n).to(device))
 

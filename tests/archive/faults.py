@@ -81,7 +81,6 @@ FAULTS: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "endless header": (endless, f"more than {MAX_CARDS} cards"),
     "only zeros": (data(np.zeros_like), "no usable pixel"),
     "no numbers": (data(lambda flux: flux * np.nan), "no usable pixel"),
-    "another instrument": (card("INSTRUME", "UVES"), "UVES"),
     "no wavelengths": (without("CRVAL1"), "no wavelength axis"),
     "elsewhere": (card("CRVAL1", 6000.0), "no usable pixel in the analysed range"),
     "short": (data(lambda flux: flux[:50]), "an image of shape (50,)"),

@@ -13,7 +13,8 @@ from harpsstar.archive.batch import Options, plan_files
 from harpsstar.archive.discover import Selection
 from harpsstar.archive.export import export_journal, read_results
 from harpsstar.archive.journal import Journal, StorageError, journal_of
-from harpsstar.errors import OutputError, ReadError
+from harpsstar.errors import ConfigError, OutputError, ReadError
+from harpsstar.io.given import Given
 from harpsstar.io.results import read_table, to_table
 from tests.archive.compare import difference
 from tests.archive.faults import FAULTS, good
@@ -241,3 +242,21 @@ class TestOutputs:
             predict(night, output=tmp_path / "file", by_night=True)
         with pytest.raises(ReadError, match="no such journal"):
             export_journal(tmp_path / "file", tmp_path / "t.ecsv")
+
+
+def test_rows_made_with_another_resolving_power_are_made_again(night, predict, tmp_path):
+    """What a user says of the files is part of the result; kept rows would be wrong in silence."""
+    output = tmp_path / "t.ecsv"
+    assert predict(night / "a.fits", output=output).resumed == 0
+    assert predict(night / "a.fits", output=output).resumed == 1
+    said = Given(resolution=90000.0)
+    assert predict(night / "a.fits", output=output, given=said).resumed == 0
+    assert "90000" in read_table(output)["message"][0]
+    assert predict(night / "a.fits", output=output, given=said).resumed == 1
+    assert predict(night / "a.fits", output=output).resumed == 0
+    assert "90000" not in read_table(output)["message"][0]
+
+
+def test_a_folder_for_blaze_files_must_exist(night, predict):
+    with pytest.raises(ConfigError, match="no such folder"):
+        predict(night, blaze_dir=night / "blazes")

@@ -79,6 +79,29 @@ def test_all_products_can_be_kept(folder):
     assert taken(look(folder, keep_all=True)) == ["1.fits", "2.fits", "7.fits"]
 
 
+def test_variants_of_one_exposure_are_one_row_named_and_in_an_order(tmp_path):
+    data = good(format="s1d_table")
+    variants = ("S1D_SKYSUB", "S1D_TELL_CORR", "S1D_FLUXCAL", "S1D")
+    for name in variants:
+        (tmp_path / f"{name}.fits").write_bytes(card("ESO PRO CATG", f"{name}_A")(data))
+    assert [item.facts.product for item in look(tmp_path).chosen] == ["S1D"]
+    seen = look(tmp_path, keep_all=True)
+    assert {item.facts.product for item in seen.chosen} == set(variants)
+    (tmp_path / "S1D.fits").unlink()
+    assert taken(look(tmp_path)) == ["S1D_TELL_CORR.fits"]
+
+
+def test_text_in_a_folder_is_taken_when_it_is_a_spectrum(tmp_path):
+    rows = "".join(f"{5000 + 0.01 * i:.2f} 1.0 0.01\n" for i in range(5000))
+    (tmp_path / "star.txt").write_text("# wavelength flux error\n" + rows)
+    (tmp_path / "README.txt").write_text("Spectra of the night, 3 of 5 good.\n")
+    (tmp_path / "results.csv").write_text("file,teff,logg\na.fits,5772,4.44\nb.fits,5000,4.5\n")
+    seen = look(tmp_path)
+    assert taken(seen) == ["star.txt"]
+    assert left_out(seen) == {"README.txt": "text without a spectrum",
+                              "results.csv": "text without a spectrum"}  # fmt: skip
+
+
 def test_other_exposures_are_no_twins(tmp_path, e2ds, spectrum):
     (tmp_path / "a.fits").write_bytes(e2ds)
     (tmp_path / "b.fits").write_bytes(card("DATE-OBS", "2016-01-08T03:30:21.236")(spectrum))
@@ -178,6 +201,6 @@ def test_a_header_that_cannot_be_read_now_is_asked_again(tmp_path, spectrum, mon
 
     with Journal() as journal:
         with monkeypatch.context() as patch:
-            patch.setattr(facts, "_primary_cards", no_handles)
+            patch.setattr(facts, "_headers", no_handles)
             assert taken(look(tmp_path, journal=journal)) == ["a.fits"]
         assert taken(look(tmp_path, journal=journal)) == []

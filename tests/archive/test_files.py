@@ -35,8 +35,9 @@ def problem(inputs):
     return item.problem.found
 
 
-def test_a_folder_is_searched_to_every_depth_for_visible_fits_files(night):
-    assert names(find(["night"])) == ["night/a.FITS", "night/b.fits", "night/deep/er/c.fits.gz"]
+def test_a_folder_is_searched_to_every_depth_for_visible_fits_and_text_files(night):
+    assert names(find(["night"])) == ["night/a.FITS", "night/b.fits", "night/notes.txt",
+                                     "night/deep/er/c.fits.gz"]
 
 
 def test_files_are_taken_as_named_whatever_they_are_called(night):
@@ -57,7 +58,8 @@ def test_a_name_that_exists_is_no_pattern(night):
 def test_the_order_of_the_user_is_kept_and_every_file_comes_once(night):
     (night / "link.fits").symlink_to("a.FITS")
     inputs = ["night/b.fits", "night/link.fits", str(night / "b.fits"), "night"]
-    assert names(find(inputs)) == ["night/b.fits", "night/link.fits", "night/deep/er/c.fits.gz"]
+    assert names(find(inputs)) == ["night/b.fits", "night/link.fits", "night/notes.txt",
+                                   "night/deep/er/c.fits.gz"]
 
 
 @given(st.lists(st.sampled_from(["x", "y", "./x", "z/../x"]), max_size=8))
@@ -71,7 +73,8 @@ def test_missing_names_come_once_each_with_a_problem(inputs):
 def test_loops_of_links_end(night):
     (night / "deep/up").symlink_to(night)
     (night / "deep/er/self").symlink_to(night / "deep/er")
-    assert names(find(["night"])) == ["night/a.FITS", "night/b.fits", "night/deep/er/c.fits.gz"]
+    assert names(find(["night"])) == ["night/a.FITS", "night/b.fits", "night/notes.txt",
+                                     "night/deep/er/c.fits.gz"]
     (night / "loop.fits").symlink_to("loop.fits")
     assert problem(["night/loop.fits"]) == "is a link to nothing"
 
@@ -87,7 +90,7 @@ def test_what_leads_to_no_file_has_a_reason(night, tmp_path):
     os.mkfifo(tmp_path / "pipe.fits")
     assert problem(["none.fits"]) == "no such file or folder"
     assert problem(["none*.fits"]) == "no file matches this pattern"
-    assert problem(["empty"]) == "holds no FITS file"
+    assert problem(["empty"]) == "holds no FITS or text file"
     assert problem(["pipe.fits"]) == "is not a regular file"
     assert problem(["x" * 5000]) == "no such file or folder"
 

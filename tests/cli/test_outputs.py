@@ -21,8 +21,8 @@ from harpsstar.synth.observe import observe_star, write
 
 #: Parameters that are text and name no file.
 _NO_FILES = {
-    "change", "device", "fix", "format", "instrument", "prior", "scheduler", "since", "snr",
-    "target", "teff", "tie",
+    "change", "device", "fix", "format", "frame", "instrument", "medium", "prior", "scheduler",
+    "since", "snr", "target", "teff", "tie",
 }  # fmt: skip
 
 

@@ -24,6 +24,7 @@ from harpsstar.evaluate.seeds import Judged
 from harpsstar.infer.prepare import prepare
 from harpsstar.labels import NAMES
 from harpsstar.nn import zoo
+from harpsstar.plotting import save
 from harpsstar.spectra.frame import canonical_wavelengths
 from harpsstar.spectra.velocity import bank_of
 from harpsstar.synth.emulator import Emulator
@@ -214,12 +215,12 @@ def test_pictures_and_tables_of_residuals(tmp_path):
     judged = known(300)
     for i, draw in enumerate((figures.figure3, figures.figure4)):
         path = tmp_path / f"{i}.png"
-        figures.save(draw(judged), path)
+        save(draw(judged), path)
         assert path.read_bytes().startswith(b"\x89PNG")
     export.write(export.residuals_table(judged), tmp_path / "a.ecsv")
     table = Table.read(tmp_path / "a.ecsv")
     np.testing.assert_allclose(table["logg_mean"], judged.mean[:, 1].numpy())
-    with pytest.raises(OutputError, match="cannot be written"):
+    with pytest.raises(OutputError, match="does not exist; create it first"):
         export.write(table, tmp_path / "none" / "a.ecsv")
 
 

@@ -11,8 +11,10 @@ import torch
 from astropy.io import fits
 
 import harpsstar as hs
+from harpsstar.infer.epochs import combine
 from harpsstar.infer.predict import predict_rows
 from harpsstar.infer.quality import Flag
+from harpsstar.io.results import to_table
 from harpsstar.labels import NAMES
 from harpsstar.nn.zoo import read_card
 from harpsstar.synth.emulator import Emulator
@@ -343,6 +345,21 @@ def real():
     if not folder.is_dir():
         pytest.skip("no real spectra: set HARPSSTAR_SHARED")
     return folder
+
+
+def test_real_epochs_scatter_as_their_noise_says(real):
+    """Six exposures of alpha Cen B in four months, whose error of the physics is not diagonal."""
+    folder = real / "archive" / "alf-cen-b"
+    if not folder.is_dir():
+        pytest.skip("no epochs of alpha Cen B here")
+    table = to_table(measure(*sorted(folder.glob("*.fits"))))
+    for name in ("covariance", "covariance_noise"):
+        assert np.linalg.eigvalsh(np.asarray(table[name])).min() > 0
+    star = combine(table)
+    assert star.n == 6
+    assert 0.3 < star.scatter**2 < 3
+    assert np.linalg.eigvalsh(star.noise).min() > 0
+    assert np.linalg.eigvalsh(star.covariance - star.noise).min() > 0
 
 
 def test_the_sun(real):

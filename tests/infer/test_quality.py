@@ -105,7 +105,8 @@ def test_flags_add_up_and_are_named_in_the_order_of_their_bits():
 
 
 def test_what_only_informs_leaves_a_row_ok():
-    informing = Flag.MISSING_ORDER | Flag.BLAZE_ESTIMATED | Flag.VSINI_UPPER_LIMIT | Flag.SATURATED
+    informing = (Flag.MISSING_ORDER | Flag.BLAZE_ESTIMATED | Flag.VSINI_UPPER_LIMIT | Flag.SATURATED
+                 | Flag.RESOLUTION_ASSUMED)  # fmt: skip
     assert not informing & SERIOUS
     assert informing | SERIOUS == Flag(sum(Flag))
 

@@ -9,10 +9,11 @@ import pytest
 import torch
 from scipy.stats import multivariate_normal
 
-from harpsstar.infer.fit.data import Data, continuum_prior, legendre
+from harpsstar.infer.fit.data import Data, continuum_prior
 from harpsstar.infer.fit.likelihood import Likelihood, Posterior
 from harpsstar.infer.fit.options import Gaussian, Options
 from harpsstar.infer.fit.space import Space
+from harpsstar.spectra.continuum import legendre
 
 
 def small(n=80):
@@ -32,7 +33,7 @@ def dense(data, spectrum):
     total = 0.0
     for row, f in enumerate(spectrum.double().numpy()):
         used = data.used[row].numpy()
-        design = (f * legendre(len(f), data.degree).double().numpy()).T[used]
+        design = (f * legendre(len(f), data.degree).numpy()).T[used]
         noise = np.diag(1 / data.ivar[row].double().numpy()[used])
         covariance = noise + design @ np.diag(1 / precision) @ design.T
         flux = data.flux[row].double().numpy()[used]

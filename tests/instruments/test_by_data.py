@@ -113,7 +113,7 @@ def test_a_folder_and_a_list_are_read(fictus, tmp_path, monkeypatch):
     ("gain = 1.1", "gian = 1.1", "unknown key detector.gian.*did you mean detector.gain"),
     ("resolution = 90000.0", "", "the key resolution is missing"),
     ('"FICTUS", "FIC2"', '"HARPS"', "describes HARPS, which"),
-    ("[cards.old]", "[cards.ancient]", "must have old, new or both"),
+    ("[cards.old]", "[cards.ancient]", "must have old, new, plain"),
     (f"n_orders = {N_ORDERS}", "n_orders = 3", f"has {N_ORDERS} rows; n_orders is 3"),
     ("m_first = 131", "m_first = 0", "order numbers are positive"),
     ("resolution = 90000.0", "resolution = -1.0", "must be positive"),

@@ -18,14 +18,15 @@ from hypothesis import strategies as st
 from harpsstar.archive.facts import read_facts
 from harpsstar.errors import ReadError
 from harpsstar.io import read
-from harpsstar.io.files import Header, scan_header
+from harpsstar.io.cards import ReadableCards
+from harpsstar.io.files import scan_header
 from harpsstar.io.headers import number
 from harpsstar.io.products import read_arrays
 
 #: Which fields of an observation may become unknown with a card, where any may.
 FIELDS = {
     "TNG DRS BJD": {"bjd"},
-    "TNG DRS BERV": {"berv", "notes"},
+    "TNG DRS BERV": {"berv", "frame", "notes"},
     "TNG DRS SPE EXT SN40": {"snr", "snr_orders"},
     "TNG DRS CCF RVC": {"rv_header", "rv_header_err"},
     "TNG DRS DVRMS": {"rv_header_err"},
@@ -145,7 +146,7 @@ def work(files, tmp_path_factory):
     ("s1d", "CRVAL1", "nan", "CRVAL1 = nan"),
     ("s1d", "CDELT1", "0,01", "CDELT1 = 0,01"),
     ("s1d", "NAXIS1", "many", "NAXIS1 = many"),
-    ("s1d", "INSTRUME", "12,5", "INSTRUME = '12,5'"),
+    ("e2ds", "INSTRUME", "12,5", "INSTRUME"),
 ])  # fmt: skip
 def test_a_card_that_is_needed_is_named(files, tmp_path, format, card, text, told):
     path = tmp_path / "file.fits"
@@ -179,8 +180,8 @@ def test_the_containers_are_made_of_such_files_too(files, tmp_path):
 def test_two_ways_to_read_a_card_agree(text):
     card = f"BERV    = {text}".ljust(80)[:80].encode("latin-1")
     data = b"SIMPLE  =                    T".ljust(80) + card + b"END".ljust(80)
-    quick = scan_header(data.ljust(2880))[0]["BERV"]
-    slow = Header(fits.Header.fromstring(data.ljust(2880)))["BERV"]
+    quick = scan_header(data.ljust(2880))[0].get("BERV")
+    slow = ReadableCards(fits.Header.fromstring(data.ljust(2880))).get("BERV")
     assert same(number(quick), number(slow))
     if isinstance(slow, str):
         assert slow.strip() == quick

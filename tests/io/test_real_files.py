@@ -183,3 +183,26 @@ def test_the_mock_header_has_the_cards_of_the_genuine_one(real, mock):
     genuine = fits.getheader(real / "harpsn-ccf/r.HARPN.2015-08-03T14-17-24.899_CCF_A.fits")
     made = mock("s2d")[0].header
     assert [card for card in made if card not in genuine and card != "ORIGIN"] == []
+
+
+@pytest.mark.parametrize(("name", "target", "instrument", "resolution", "frame"), [
+    ("archive/eso-phase3/ADP.2014-09-16T11:04:45.123.fits", "IC4651No9122", "HARPS", 115000,
+     "barycentric"),
+    ("archive/eso-phase3/ADP.2017-04-07T01_04_41.632.fits", "Beta_Pic", "HARPS", 115000,
+     "barycentric"),
+    ("benchmarks/ADP_deleri_snr262_UVES_52.794g.fits", "HD_23249", "UVES", 74450, "barycentric"),
+    ("archive/rest-frame/iotHor_HARPS.2004-01-30T01-51-05.686_s1d_rest.fits", "HD17051", "HARPS",
+     115000, "rest"),
+    ("archive/coadded/TOI_5624_HARPS_N_CoAdded.fits", "", "", 115000, "unknown"),
+    ("benchmarks/KIC10006158_spec.txt.gz", "", "", 115000, "unknown"),
+])  # fmt: skip
+def test_what_archives_and_users_hand_out(real, name, target, instrument, resolution, frame):
+    known = read(real / name).meta["observation"]
+    assert (known.target, known.instrument) == (target, instrument)
+    assert (known.resolution, known.frame) == (resolution, frame)
+    assert known.resolution_assumed == (instrument == "")
+
+
+def test_a_smooth_curve_is_no_spectrum(real):
+    with pytest.raises(WrongProductError, match="smooth curve"):
+        read(real / "archive/harpsn/not-a-spectrum_norm_poly.fits")

@@ -276,10 +276,12 @@ def test_unknown_networks_and_damaged_files_are_refused(model, tmp_path):
     path.write_bytes(b"0123456789")
     with pytest.raises(ModelError, match="safetensors"):
         zoo.load(path)
+    path.unlink()
     zoo.save(model, path)
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(ModelError, match="safetensors"):
         zoo.load(path)
+    path.unlink()
     model.card["labels"] = ["teff"]
     zoo.save(model, path)
     with pytest.raises(ModelError, match="labels"):

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harpsstar._optional import load
 from harpsstar.errors import HarpsstarError
 from harpsstar.infer.fit.options import Options
-from harpsstar.infer.fit.plots import load_corner
 from harpsstar.infer.fit.sampler import load_arviz
+from harpsstar.infer.prepare import failed_row
+from harpsstar.io.blaze import check_blaze_dir
+from harpsstar.io.given import NOTHING, Given
 from harpsstar.io.results import Row, check_output, provenance, write_table
 from harpsstar.outputs import make_folder
 from harpsstar.plotting import Stems, picture_folder, save
@@ -44,6 +47,8 @@ class Job:
         Folders for draws (NetCDF) and pictures.
     overwrite : bool, optional
         Whether an existing output may be replaced, see :func:`harpsstar.io.results.write_table`.
+    given : Given
+        What the user says of files that do not say it.
     """
 
     options: Options
@@ -54,6 +59,7 @@ class Job:
     samples: Path | None = None
     plots: Path | None = None
     overwrite: bool | None = None
+    given: Given = NOTHING
 
     def check(self) -> None:
         """Find out what cannot be written before any file is opened, and make the folders.
@@ -64,14 +70,17 @@ class Job:
             An output cannot be written.
         InputsMissingError
             A package is not installed that draws pictures or stores samples.
+        ConfigError
+            The folder for blaze files does not exist.
         """
+        check_blaze_dir(self.blaze_dir)
         if self.output is not None:
             check_output(self.output, overwrite=self.overwrite)
         if self.samples is not None:
             load_arviz()
             make_folder(self.samples)
         if self.plots is not None:
-            load_corner()
+            load("corner", "fit")
             picture_folder(self.plots)
 
 
@@ -134,7 +143,8 @@ def fit_files(
     from harpsstar.infer.fit.engine import Fitter
     from harpsstar.infer.fit.result import fit_table
 
-    fitter = Fitter(job.options, model=job.model, blaze_dir=job.blaze_dir)
+    fitter = Fitter(job.options, model=job.model, blaze_dir=job.blaze_dir,
+                    given=job.given)  # fmt: skip
     results: dict[int, Result] = {}
     interrupted = False
     names = Stems()
@@ -179,7 +189,7 @@ def _fit_group(
         try:
             starts.append((index, fitter.prepare(path)))
         except Exception as error:  # noqa: BLE001  another file's row must not be lost
-            yield index, (Row.failed(path, _told(error)), None)
+            yield index, (failed_row(path, error), None)
     if not starts:
         return
     try:
@@ -187,14 +197,8 @@ def _fit_group(
         _write_extras(result, job, names)
         found: list[Result] = list(zip(result.rows, result.extras, strict=True))
     except Exception as error:  # noqa: BLE001  another star's row must not be lost
-        found = [(Row.failed(start.file, _told(error)), None) for _, start in starts]
+        found = [(failed_row(start.file, error), None) for _, start in starts]
     yield from zip((index for index, _ in starts), found, strict=True)
-
-
-def _told(error: Exception) -> Exception | str:
-    if isinstance(error, HarpsstarError):
-        return error
-    return f"unexpected {type(error).__name__}: {error}; please report it"
 
 
 def _write_extras(result: FitResult, job: Job, names: Stems) -> None:

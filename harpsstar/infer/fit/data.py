@@ -11,7 +11,7 @@ from torch import Tensor
 
 from harpsstar.errors import CoverageError
 from harpsstar.infer.mismatch import load_mismatch
-from harpsstar.spectra.continuum import LEAST_SHARE
+from harpsstar.spectra.continuum import LEAST_SHARE, legendre
 from harpsstar.spectra.frame import C_KM_S, Pixels, canonical_wavelengths
 
 FloatArray = npt.NDArray[np.float64]
@@ -141,8 +141,7 @@ def photon_slope(flux: FloatArray, ivar: FloatArray) -> FloatArray:
         p(x), 0 or more.
     """
     slope = np.zeros(flux.shape)
-    x = np.linspace(-1.0, 1.0, flux.shape[1])
-    basis = np.polynomial.legendre.legvander(x, _VARIANCE_DEGREE)
+    basis = legendre(flux.shape[1], _VARIANCE_DEGREE).numpy().T
     for row, used in enumerate(ivar > 0):
         variance = 1.0 / ivar[row, used]
         terms = basis[used] / variance[:, None]
@@ -192,12 +191,6 @@ def pattern_at(rest: FloatArray) -> FloatArray:
     wave = np.concatenate([row[k] for row, k in zip(canonical, kept, strict=True)])
     value = np.concatenate([row[k] for row, k in zip(values, kept, strict=True)])
     return np.interp(rest, wave, value, left=1.0, right=1.0)
-
-
-def legendre(n_pixels: int, degree: int) -> Tensor:
-    """Legendre polynomials of degree 0 to `degree` along a row, float32 (degree + 1, N)."""
-    x = np.linspace(-1.0, 1.0, n_pixels)
-    return torch.from_numpy(np.polynomial.legendre.legvander(x, degree).T.copy()).float()
 
 
 def continuum_prior(degree: int) -> tuple[Tensor, Tensor]:

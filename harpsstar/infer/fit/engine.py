@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,7 @@ import torch
 from specutils import Spectrum, SpectrumCollection
 from torch import Tensor
 
+from harpsstar._optional import load
 from harpsstar.errors import ConfigError
 from harpsstar.infer.fit.data import DEGREE, DEGREE_ESTIMATED, Data, make_data
 from harpsstar.infer.fit.known import Weighed, contradictions, star_of, weigh, with_prior
@@ -19,14 +21,19 @@ from harpsstar.infer.fit.laplace import Draws, Laplace, check
 from harpsstar.infer.fit.likelihood import Likelihood, Posterior
 from harpsstar.infer.fit.noise import Noise, fit_noise
 from harpsstar.infer.fit.optimise import Optimum, maximise
-from harpsstar.infer.fit.options import Options, Prior, parse
-from harpsstar.infer.fit.result import FitResult, Solution, label_moments
-from harpsstar.infer.fit.sampler import load_arviz, load_emcee, sample
+from harpsstar.infer.fit.options import Options, plain_priors, plain_values
+from harpsstar.infer.fit.result import FitResult
+from harpsstar.infer.fit.sampler import load_arviz, sample
+from harpsstar.infer.fit.solution import Solution, label_moments
 from harpsstar.infer.fit.space import Space, nuisances_of, without_axis
 from harpsstar.infer.predict import Measurement, Predictor, predictor
-from harpsstar.infer.prepare import Source, observation_of, one_by_one
+from harpsstar.infer.prepare import Source, is_file, observation_of, one_by_one
 from harpsstar.infer.quality import MAX_MISFIT
-from harpsstar.io import read
+from harpsstar.io.blaze import check_blaze_dir
+from harpsstar.io.containers import container
+from harpsstar.io.files import source_name
+from harpsstar.io.given import NOTHING, Given
+from harpsstar.io.products import read_arrays
 from harpsstar.labels import NAMES
 from harpsstar.spectra.frame import pixels_from
 from harpsstar.synth.emulator import Emulator
@@ -44,25 +51,29 @@ _BETTER = 1.0
 def fit(
     spectra: Source | Iterable[Source],
     *,
-    fixed: Mapping[str, float] | None = None,
-    priors: Mapping[str, str | Prior] | None = None,
+    fixed: Mapping[str, Any] | None = None,
+    priors: Mapping[str, Any] | None = None,
     tied: Iterable[str] = (),
     sampler: str = "laplace",
     seed: int = 0,
     model: str | Path | None = None,
     blaze_dir: str | Path | None = None,
+    resolution: float | None = None,
+    medium: str = "",
+    frame: str = "",
 ) -> FitResult:
     """Fit the labels of one star to the pixels of its spectra.
 
     Parameters
     ----------
-    spectra : path, Spectrum, SpectrumCollection, or an iterable of them
+    spectra : path, open file, HDUList, Spectrum, SpectrumCollection, or an iterable of them
         Several are fitted together: one star, each with a velocity and continua of its own.
     fixed : mapping, optional
-        Values of parameters that are not fitted, as ``{"logg": 4.44}``.
+        Values of parameters that are not fitted, as ``{"logg": 4.44, "teff": 5772 * u.K}``.
     priors : mapping, optional
-        As ``{"teff": "5772±50"}`` or ``{"teff": "5000..6000"}``. A Gaussian one of a label is
-        weighed against the whole error of the spectrum, see :mod:`harpsstar.infer.fit.known`.
+        As ``{"teff": (5772, 50)}``, mean and sigma with or without units, ``{"teff": "5772±50"}``
+        or ``{"teff": "5000..6000"}``. A Gaussian one of a label is weighed against the whole error
+        of the spectrum, see :mod:`harpsstar.infer.fit.known`.
     tied : iterable of str, optional
         Parameters that follow their empirical relation exactly: vmic, vmac, alpha.
     sampler : str
@@ -71,6 +82,8 @@ def fit(
         Of every random number.
     model, blaze_dir
         As in :func:`harpsstar.predict`, which gives the start.
+    resolution, medium, frame
+        As in :func:`harpsstar.read`.
 
     Returns
     -------
@@ -83,11 +96,12 @@ def fit(
     HarpsstarError
         What :func:`harpsstar.read` and :func:`harpsstar.predict` raise of a bad spectrum.
     """
-    texts = {k: v for k, v in (priors or {}).items() if isinstance(v, str)}
-    objects = {k: v for k, v in (priors or {}).items() if not isinstance(v, str)}
-    read_priors = parse(prior=[f"{name}={text}" for name, text in texts.items()]).priors
-    options = Options(fixed or {}, {**read_priors, **objects}, frozenset(tied), sampler, seed)
-    return Fitter(options, model=model, blaze_dir=blaze_dir)(list(one_by_one(spectra)))
+    options = Options(plain_values(fixed or {}), plain_priors(priors or {}), frozenset(tied),
+                      sampler, seed)  # fmt: skip
+    given = Given(resolution, medium, frame)
+    check_blaze_dir(blaze_dir)
+    sources = list(one_by_one(spectra))
+    return Fitter(options, model=model, blaze_dir=blaze_dir, given=given)(sources)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,6 +121,8 @@ class Fitter:
     options : Options
     model, blaze_dir
         As in :func:`fit`.
+    given : Given
+        What the user says of files that do not say it.
 
     Raises
     ------
@@ -122,11 +138,12 @@ class Fitter:
         *,
         model: str | Path | None = None,
         blaze_dir: str | Path | None = None,
+        given: Given = NOTHING,
     ) -> None:
         if options.sampler == "emcee":
-            load_emcee(), load_arviz()
+            load("emcee", "fit"), load_arviz()
         self.options = options
-        self._blaze_dir = blaze_dir
+        self._blaze_dir, self._given = blaze_dir, given
         self._predictor: Predictor = predictor(model or "default")
         self.emulator: Emulator = self._predictor.emulator
         _check_axes(options, self.emulator)
@@ -153,9 +170,13 @@ class Fitter:
 
     def prepare(self, source: Source) -> Start:
         """Read a spectrum and find where its fit starts."""
-        named = isinstance(source, str | Path)
-        spectrum = read(source, blaze_dir=self._blaze_dir) if named else source
-        return Start(str(source) if named else "", spectrum, self._predictor.measure(spectrum))
+        spectrum: Any = source
+        name = ""
+        if is_file(source):
+            name = source_name(spectrum)
+            read = read_arrays(spectrum, blaze_dir=self._blaze_dir, given=self._given)
+            spectrum = container(read)
+        return Start(name, spectrum, self._predictor.measure(spectrum))
 
     def solve(self, starts: Sequence[Start]) -> FitResult:
         """Fit one star, given where each of its spectra starts."""

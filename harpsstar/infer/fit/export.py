@@ -12,7 +12,7 @@ from specutils import Spectrum, SpectrumCollection
 
 from harpsstar._version import __version__
 from harpsstar.infer.fit.options import PARAMETERS
-from harpsstar.infer.fit.result import Solution
+from harpsstar.infer.fit.solution import Solution
 from harpsstar.spectra.frame import pixels_from
 
 #: Draws that stand for Laplace's approximation, which has weights.
@@ -25,7 +25,7 @@ def inference_data(arviz: Any, solution: Solution, files: tuple[str, ...]) -> An
     names = [name for name in values if name in solution.names]
     stats: dict[str, Any] = {}
     if solution.chains is None:
-        index = _systematic(solution)
+        index = solution.draws.systematic(_N_DRAWS)
         posterior = {name: values[name][index].numpy()[None] for name in names}
     else:
         shape = solution.chains.log_prob.shape
@@ -44,12 +44,6 @@ def inference_data(arviz: Any, solution: Solution, files: tuple[str, ...]) -> An
         label = PARAMETERS[name.split("_")[0] if name.startswith("rv") else name]
         data.posterior[name].attrs |= {"units": label.unit, "description": label.description}
     return data
-
-
-def _systematic(solution: Solution) -> torch.Tensor:
-    weight = solution.draws.weight
-    ladder = (torch.arange(_N_DRAWS, dtype=torch.float64) + 0.5) / _N_DRAWS
-    return torch.searchsorted(weight.cumsum(0), ladder).clamp_max(len(weight) - 1)
 
 
 def _scale(observed: Spectrum | SpectrumCollection) -> float:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from harpsstar.infer import weighted
 from harpsstar.infer.fit.likelihood import Expansion, Posterior
 from harpsstar.infer.fit.optimise import Optimum
 from harpsstar.infer.fit.space import Space
@@ -43,9 +44,12 @@ class Draws:
 
     def resampled(self, n: int, generator: torch.Generator) -> Tensor:
         """Unweighted points (n, P), by systematic resampling."""
-        ladder = (torch.rand((), generator=generator) + torch.arange(n)).double() / n
-        index = torch.searchsorted(self.weight.cumsum(0), ladder).clamp_max(len(self.weight) - 1)
-        return self.natural[index]
+        return self.natural[self.systematic(n, torch.rand((), generator=generator))]
+
+    def systematic(self, n: int, offset: Tensor | float = 0.5) -> Tensor:
+        """Indices (n,) of unweighted points: systematic resampling, the first step at `offset`."""
+        ladder = (offset + torch.arange(n)).double() / n
+        return torch.searchsorted(self.weight.cumsum(0), ladder).clamp_max(len(self.weight) - 1)
 
 
 class Laplace:
@@ -224,20 +228,9 @@ def prior_of_all(space: Space, optimum: Optimum) -> Expansion:
 
 def summary(draws: Draws) -> tuple[Tensor, Tensor]:
     """Median (P,) and covariance (P, P) of weighted draws; the latter about the mean."""
-    mean = draws.weight @ draws.natural
-    offset = draws.natural - mean
-    covariance = (offset * draws.weight[:, None]).T @ offset
-    return quantile(draws, 0.5), covariance
+    return quantile(draws, 0.5), weighted.covariance(draws.natural, draws.weight)
 
 
 def quantile(draws: Draws, share: float) -> Tensor:
     """Quantile (P,) of each parameter of weighted draws."""
-    order = draws.natural.argsort(0)
-    values = draws.natural.gather(0, order)
-    ladder = draws.weight[order].cumsum(0) - 0.5 * draws.weight[order]
-    place = (ladder < share).sum(0).clamp(1, len(values) - 1)[None] if len(values) > 1 else None
-    if place is None:
-        return values[0]
-    low, high = ladder.gather(0, place - 1), ladder.gather(0, place)
-    part = ((share - low) / (high - low).clamp_min(1e-300)).clamp(0, 1)
-    return torch.lerp(values.gather(0, place - 1), values.gather(0, place), part)[0]
+    return weighted.quantile(draws.natural, draws.weight, share)

@@ -19,8 +19,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from harpsstar.infer.fit.data import Data, continuum_prior, legendre
+from harpsstar.infer.fit.data import Data, continuum_prior
 from harpsstar.infer.fit.space import SLOWEST, Space, Star
+from harpsstar.spectra.continuum import legendre
 from harpsstar.synth.derivatives import PARAMETERS as QUANTITIES
 from harpsstar.synth.emulator import Emulator
 
@@ -68,7 +69,7 @@ class Likelihood:
         used = data.used & self.covered
         ivar = data.ivar if variance is None else variance.reciprocal()
         self.weight = torch.where(used, ivar, torch.zeros(()))
-        self.basis = legendre(data.wave.shape[1], data.degree)
+        self.basis = legendre(data.wave.shape[1], data.degree).float()
         self._pairs = torch.tril_indices(len(self.basis), len(self.basis))
         self._products = self.basis[self._pairs[0]] * self.basis[self._pairs[1]]
         self._centre, self._precision = continuum_prior(data.degree)

@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from harpsstar.errors import ConfigError
 from harpsstar.labels import LABELS, NUISANCES, RV, Label
@@ -111,6 +111,66 @@ class Options:
     def free_rv(self) -> bool:
         """Whether velocities are fitted."""
         return RV.name not in self.fixed
+
+
+def plain_values(fixed: Mapping[str, Any]) -> dict[str, float]:
+    """Values of parameters as bare numbers in their own units.
+
+    Raises
+    ------
+    ConfigError
+        An unknown name, a unit of another kind, or something that is no number.
+
+    >>> from astropy import units as u
+    >>> plain_values({"vsini": 2500 * u.m / u.s})
+    {'vsini': 2.5}
+    """
+    return {name: _plain(name, value, f"{name} fixed at {value}") for name, value in fixed.items()}
+
+
+def plain_priors(priors: Mapping[str, Any]) -> dict[str, Prior]:
+    """Priors from text (``"5772±50"``), pairs of mean and sigma, with or without units, or objects.
+
+    Raises
+    ------
+    ConfigError
+        As :func:`plain_values`, or something that is no prior.
+
+    >>> plain_priors({"teff": (5772, 50)})
+    {'teff': Gaussian(mean=5772.0, sigma=50.0)}
+    """
+    found: dict[str, Prior] = {}
+    for name, value in priors.items():
+        _known(name)
+        what = f"the prior {value!r} of {name}"
+        if isinstance(value, Gaussian | Uniform):
+            found[name] = value
+        elif isinstance(value, str):
+            found[name] = _parse_prior(f"{name}={value}", value.strip())
+        elif isinstance(value, tuple | list) and len(value) == 2:
+            found[name] = Gaussian(*(_plain(name, each, what) for each in value))
+        else:
+            raise ConfigError(what, expected="a pair of mean and sigma such as (5772, 50), or text "
+                              "such as '5772±50' or '5000..6000'")  # fmt: skip
+    return found
+
+
+def _plain(name: str, value: Any, what: str) -> float:
+    """Number in the unit of a parameter."""
+    _known(name)
+    unit = PARAMETERS[name].unit
+    try:
+        if hasattr(value, "unit"):
+            from astropy import units as u
+
+            # Logarithms are numbers here, whether somebody calls them dex or not.
+            if not unit and "dex" in str(value.unit):
+                return float(value.value)
+            return float(u.Quantity(value).to_value(u.Unit(unit)))
+        return float(value)
+    except (TypeError, ValueError) as error:
+        expected = f"a number in {unit}" if unit else "a number"
+        raise ConfigError(f"{what}: {error}", expected=expected) from error
 
 
 def parse(

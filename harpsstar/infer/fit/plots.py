@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harpsstar.errors import InputsMissingError
+from harpsstar._optional import load
 from harpsstar.formatting import with_error
 from harpsstar.infer.fit.options import PARAMETERS
-from harpsstar.infer.fit.result import Solution
+from harpsstar.infer.fit.solution import Solution
 from harpsstar.infer.pictures import draw_orders
 from harpsstar.plotting import as_written, new_figure
 
@@ -34,24 +35,6 @@ def plot_spectrum(solution: Solution, index: int, title: str) -> Figure:
     )  # fmt: skip
 
 
-def load_corner() -> Any:
-    """Import corner when it is first needed.
-
-    Raises
-    ------
-    InputsMissingError
-        corner is not installed.
-    """
-    try:
-        import corner
-    except ImportError as error:
-        raise InputsMissingError(
-            "corner is not installed", expected="the optional packages of fit",
-            hint='pip install "harpsstar[fit]"',
-        ) from error  # fmt: skip
-    return corner
-
-
 def plot_corner(solution: Solution, title: str) -> Figure:
     """Every pair of free parameters.
 
@@ -60,7 +43,7 @@ def plot_corner(solution: Solution, title: str) -> Figure:
     InputsMissingError
         corner or matplotlib is not installed.
     """
-    corner = load_corner()
+    corner = load("corner", "fit")
     values = solution.everything
     names = [name for name in values if name in solution.names]
     columns = np.stack([values[name].numpy() for name in names], axis=1)
@@ -86,5 +69,4 @@ def plot_corner(solution: Solution, title: str) -> Figure:
 def _axis(name: str) -> str:
     base, _, number = name.partition("_") if name.startswith("rv") else (name, "", "")
     label = PARAMETERS[base]
-    unit = f" [{label.unit}]" if label.unit else ""
-    return f"{label.symbol}{' ' + number if number else ''}{unit}"
+    return replace(label, symbol=f"{label.symbol} {number}").axis if number else label.axis

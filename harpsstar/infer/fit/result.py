@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,27 +16,23 @@ import torch
 from specutils import Spectrum, SpectrumCollection
 from torch import Tensor
 
+from harpsstar.constants import ONE_SIGMA
 from harpsstar.infer import quality
 from harpsstar.infer.epochs import are_alike
-from harpsstar.infer.fit.data import Data
-from harpsstar.infer.fit.known import Weighed, physics_left
-from harpsstar.infer.fit.laplace import Draws, prior_of_all, quantile, summary
-from harpsstar.infer.fit.likelihood import Posterior
-from harpsstar.infer.fit.noise import Noise
-from harpsstar.infer.fit.optimise import Optimum
+from harpsstar.infer.fit.laplace import Draws, quantile, summary
 from harpsstar.infer.fit.options import PARAMETERS, Gaussian
-from harpsstar.infer.fit.sampler import Chains, load_arviz
-from harpsstar.infer.fit.space import Space
+from harpsstar.infer.fit.sampler import load_arviz
+from harpsstar.infer.fit.solution import Solution
 from harpsstar.infer.predict import Measurement
 from harpsstar.infer.prepare import observation_of
-from harpsstar.infer.uncertainty import Uncertainty, noise_in
+from harpsstar.infer.refine import goodness
+from harpsstar.infer.uncertainty import Uncertainty
 from harpsstar.io import Observation
 from harpsstar.io.results import Row, provenance, to_table
-from harpsstar.labels import NAMES
+from harpsstar.labels import LABELS, NAMES
 from harpsstar.outputs import replacing
 from harpsstar.outputs.kinds import SAMPLES
-from harpsstar.spectra.frame import C_KM_S, canonical_wavelengths
-from harpsstar.spectra.noise import MAD_TO_SIGMA
+from harpsstar.spectra.frame import canonical_wavelengths
 
 if TYPE_CHECKING:
     from astropy.table import QTable
@@ -62,106 +59,6 @@ _EXTRA_TEXT = {
     "ess": "Smallest bulk effective sample size of all parameters",
     "n_spectra": "Spectra that were fitted together",
 }
-
-
-@dataclass(frozen=True)
-class Solution:
-    """What the engine found of one star: see the attributes' own classes.
-
-    ``efficiency`` is the effective share of draws from Laplace's approximation under the true
-    posterior; ``n_starts`` counts the starting points; ``physics`` (4, 4) is the covariance of the
-    labels from the error of the physics, before any prior; ``contradictions`` says which fixed
-    values and priors the spectrum contradicts.
-    """
-
-    posterior: Posterior
-    data: tuple[Data, ...]
-    optimum: Optimum
-    noises: tuple[Noise, ...]
-    laplace: Draws
-    efficiency: float
-    chains: Chains | None
-    n_starts: int
-    physics: FloatArray
-    weighed: Weighed
-    contradictions: tuple[str, ...]
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Free parameters, as :class:`harpsstar.infer.fit.space.Space` names them."""
-        return self.posterior.space.names
-
-    @cached_property
-    def draws(self) -> Draws:
-        """Draws of the free parameters, natural; from the sampler if there was one."""
-        if self.chains is None:
-            return self.laplace
-        natural = torch.from_numpy(self.chains.natural).flatten(0, 1)
-        n = len(natural)
-        return Draws(natural, torch.full((n,), 1.0 / n, dtype=torch.float64))
-
-    @cached_property
-    def everything(self) -> dict[str, Tensor]:
-        """Draws of every parameter, fixed and tied ones too: name to (n,); rv in km/s."""
-        space = self.posterior.space
-        columns = space.columns(self.draws.natural)
-        return {name: columns[name] for name in columns} | self._velocities(self.draws.natural)
-
-    def _velocities(self, natural: Tensor) -> dict[str, Tensor]:
-        space = self.posterior.space
-        offset = space.rv(natural)
-        rv = space.rv0 + offset * (1 + space.rv0 / C_KM_S)
-        if space.n_spectra == 1:
-            return {"rv": rv[:, 0]}
-        return {f"rv_{i + 1}": rv[:, i] for i in range(space.n_spectra)}
-
-    @cached_property
-    def moments(self) -> tuple[FloatArray, FloatArray]:
-        """Median (4,) and covariance (4, 4) of the labels: noise and nuisances, no physics."""
-        return label_moments(self.posterior.space, self.draws)
-
-    @cached_property
-    def uncertainty(self) -> Uncertainty:
-        """Errors of the labels: noise, and everything."""
-        _, posterior = self.moments
-        options = self.posterior.space.options
-        physics = physics_left(self.physics, posterior, self.weighed, options)
-        return Uncertainty.made_of(self._noise(posterior), posterior, physics)
-
-    def _noise(self, posterior: FloatArray) -> FloatArray:
-        """Part of the covariance of the labels (4, 4) that differs from exposure to exposure."""
-        information = self.optimum.likelihood.information
-        prior = prior_of_all(self.posterior.space, self.optimum).information
-        gaussian = torch.linalg.inv(information + prior)
-        noise = gaussian @ information @ gaussian
-        free = [name for name in NAMES if name in self.names]
-        here = [self.names.index(name) for name in free]
-        there = np.ix_([NAMES.index(name) for name in free], [NAMES.index(name) for name in free])
-        found = np.zeros_like(posterior)
-        found[there] = noise_in(
-            torch.from_numpy(posterior[there]), gaussian[here][:, here], noise[here][:, here]
-        ).numpy()
-        return found
-
-    @property
-    def converged(self) -> bool:
-        """Whether the optimiser, and the sampler if there was one, have converged."""
-        return self.optimum.converged and (self.chains is None or self.chains.converged)
-
-    @cached_property
-    def best(self) -> Tensor:
-        """Natural point (P,) of the best model: the most probable one."""
-        return self.posterior.space.natural(self.optimum.square)
-
-    @cached_property
-    def models(self) -> list[tuple[Tensor, Tensor]]:
-        """Spectrum and continuum (O, N) of each observed spectrum at the best point."""
-        found = []
-        for part, f in zip(
-            self.posterior.parts, self.posterior.spectra(self.best[None]), strict=True
-        ):
-            found.append((f[0], part.continuum(f)[0]))
-        return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -207,13 +104,26 @@ class FitResult:
         return fit_table(list(zip(self.rows, self.extras, strict=True)), self._nuisances,
                          self.meta or provenance("harpsstar.fit"))  # fmt: skip
 
+    def __repr__(self) -> str:
+        """One line: the star and its labels."""
+        row = self.rows[0]
+        values = ", ".join(
+            f"{label.name} {getattr(row, label.name):.4g} ± {getattr(row, f'{label.name}_err'):.2g}"
+            + (f" {label.unit}" if label.unit else "") for label in LABELS)  # fmt: skip
+        spectra = "1 spectrum" if len(self.spectra) == 1 else f"{len(self.spectra)} spectra"
+        return f"<FitResult of {spectra} of {row.target or 'a star'}: {values}; {row.status}>"
+
+    def _repr_html_(self) -> str:
+        """The table, for a notebook."""
+        return f"<p>{html.escape(repr(self))}</p>{self.table._repr_html_()}"
+
     def __getitem__(self, name: str) -> tuple[float, float]:
         """Median and standard deviation (noise alone) of a parameter by name."""
         draws = Draws(self.solution.everything[name][:, None], self.solution.draws.weight)
         median, covariance = summary(draws)
         return float(median[0]), math.sqrt(float(covariance[0, 0]))
 
-    def interval(self, name: str, share: float = 0.6827) -> tuple[float, float]:
+    def interval(self, name: str, share: float = ONE_SIGMA) -> tuple[float, float]:
         """Central interval of a parameter that holds this share of its posterior."""
         draws = Draws(self.solution.everything[name][:, None], self.solution.draws.weight)
         tail = 0.5 * (1 - share)
@@ -368,11 +278,9 @@ class FitResult:
 
     def _misfit(self, index: int) -> float:
         """Robust scatter about the model beyond the noise, in units of the continuum."""
-        residual, ivar, continuum = self._residual(index)
-        used = ivar > 0
-        size, noise = (residual / continuum)[used].abs(), (ivar.rsqrt() / continuum)[used]
-        pull = MAD_TO_SIGMA * float((size / noise).median())
-        return float(noise.median()) * math.sqrt(max(pull**2 - 1.0, 0.0))
+        residual, ivar, continuum = (x[None] for x in self._residual(index))
+        rest = residual / continuum
+        return float(goodness(rest, torch.zeros_like(rest), ivar * continuum.square())[1])
 
     def _extra(self, index: int) -> dict[str, Any]:
         solution, noise = self.solution, self.solution.noises[index]
@@ -395,16 +303,6 @@ class FitResult:
             "ess": math.nan if chains is None else float(chains.ess.min()),
             "n_spectra": len(self.spectra),
         }
-
-
-def label_moments(space: Space, draws: Draws) -> tuple[FloatArray, FloatArray]:
-    """Median (4,) and covariance (4, 4) of the labels; what is fixed has no error."""
-    known = space.columns(draws.natural)
-    columns = torch.stack([known[name] for name in NAMES], 1)
-    median, covariance = summary(Draws(columns, draws.weight))
-    # Not even that of rounding.
-    free = np.array([name in space.names for name in NAMES])
-    return median.numpy(), covariance.numpy() * free * free[:, None]
 
 
 def _blank(nuisances: Sequence[str]) -> dict[str, Any]:

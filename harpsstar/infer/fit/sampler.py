@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from harpsstar.errors import InputsMissingError
+from harpsstar._optional import load
 from harpsstar.infer.fit.laplace import Draws, Laplace
 from harpsstar.infer.fit.likelihood import Posterior
 from harpsstar.infer.fit.optimise import Optimum
@@ -71,35 +71,9 @@ def load_arviz() -> Any:
     InputsMissingError
         It is not installed.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)
-            import arviz
-    except ImportError as error:
-        raise _missing("ArviZ") from error
-    return arviz
-
-
-def load_emcee() -> Any:
-    """Import emcee.
-
-    Raises
-    ------
-    InputsMissingError
-        It is not installed.
-    """
-    try:
-        import emcee
-    except ImportError as error:
-        raise _missing("emcee") from error
-    return emcee
-
-
-def _missing(name: str) -> InputsMissingError:
-    return InputsMissingError(
-        f"{name} is not installed", expected="the optional packages of fit",
-        hint='pip install "harpsstar[fit]"',
-    )  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        return load("arviz", "fit")
 
 
 def sample(posterior: Posterior, optimum: Optimum, draws: Draws, seed: int) -> Chains:
@@ -119,7 +93,7 @@ def sample(posterior: Posterior, optimum: Optimum, draws: Draws, seed: int) -> C
     InputsMissingError
         emcee or ArviZ is not installed.
     """
-    emcee, arviz = load_emcee(), load_arviz()
+    emcee, arviz = load("emcee", "fit"), load_arviz()
     generator = torch.Generator().manual_seed(seed)
     proposal = Laplace(posterior.space, optimum, _STRETCH)
     walkers = max(_WALKERS, 2 * len(posterior.space) + 2)

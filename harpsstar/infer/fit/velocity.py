@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,21 +23,19 @@ from harpsstar.infer.fit.likelihood import CHUNK, Likelihood, Posterior
 from harpsstar.infer.fit.options import STELLAR, Options
 from harpsstar.infer.fit.space import Space, relation
 from harpsstar.infer.predict import predictor
-from harpsstar.infer.prepare import Source
+from harpsstar.infer.prepare import Source, is_file
 from harpsstar.io import read
 from harpsstar.labels import NAMES
+from harpsstar.spectra.companion import BLEND, REACH, SIGNIFICANT
 from harpsstar.spectra.frame import C_KM_S
 from harpsstar.spectra.noise import level_and_scatter
 
 FloatArray = npt.NDArray[np.float64]
 
-#: Reach and step of the search for a second set of lines, km/s.
-_REACH, _STEP = 250.0, 1.5
-#: No nearer to the first set than this and twice vsini, km/s.
-_BLEND = 12.0
-#: A second set stands out from the curve's own scatter by this many sigmas ...
-_SIGNIFICANT = 8.0
-#: ... and contributes this share of the light: below, weak lines that the emulator lacks decide.
+#: Step of the search for a second set of lines, km/s.
+_STEP = 1.5
+#: A second set contributes this share of the light: below, weak lines that the emulator lacks
+#: decide. (The flag DOUBLE_LINED of a prediction wants twice as much.)
 _LEAST_SHARE = 0.02
 
 
@@ -119,7 +118,7 @@ def velocity(
     held = {name: float(value) for name, value in (labels or {}).items()}
     Options(fixed=held)
     ready = predictor(model or "default")
-    observed = read(spectrum, blaze_dir=blaze_dir) if isinstance(spectrum, str | Path) else spectrum
+    observed: Any = read(spectrum, blaze_dir=blaze_dir) if is_file(spectrum) else spectrum  # type: ignore[arg-type]
     start = ready.measure(observed)
     template = _template(dict(zip(NAMES, start.estimate.labels[0].tolist(), strict=True)), held)
     data = data_of(observed, start.rv)
@@ -158,7 +157,7 @@ def _second_star(posterior: Posterior, square: Tensor) -> tuple[FloatArray, Floa
     """
     part, space = posterior.parts[0], posterior.space
     here = space.natural(square)
-    n = int(_REACH / _STEP)
+    n = int(REACH / _STEP)
     offsets = _STEP * torch.arange(-n, n + 1, dtype=torch.float64)
     star = space.star(here[None])
     first = part.spectra(star, here)[0]
@@ -177,13 +176,13 @@ def _second_star(posterior: Posterior, square: Tensor) -> tuple[FloatArray, Floa
 def _strongest(
     velocities: FloatArray, curve: FloatArray, share: FloatArray, rv: float, vsini: float
 ) -> SecondSet | None:
-    away = np.abs(velocities - rv) > _BLEND + 2 * vsini
+    away = np.abs(velocities - rv) > BLEND + 2 * vsini
     # A misplaced continuum lifts the whole curve.
     (level,), (scatter,) = level_and_scatter(curve[away])
     curve = curve - level
     peak = int(np.argmax(np.where(away, curve, -np.inf)))
     significance = float(curve[peak]) / scatter
-    if significance < _SIGNIFICANT or share[peak] < _LEAST_SHARE or not 0 < peak < len(curve) - 1:
+    if significance < SIGNIFICANT or share[peak] < _LEAST_SHARE or not 0 < peak < len(curve) - 1:
         return None
     left, middle, right = np.maximum(curve[peak - 1 : peak + 2], 0.0) ** 2
     bend = max(2 * middle - left - right, 1e-9)

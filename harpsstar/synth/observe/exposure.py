@@ -14,6 +14,7 @@ from harpsstar.instruments import Instrument, get_instrument
 from harpsstar.io.build import barycentric_factor
 from harpsstar.spectra.frame import C_KM_S
 from harpsstar.synth import tellurics
+from harpsstar.synth.observe.detector import Detector
 from harpsstar.synth.observe.effects import Array, Effects, Model
 
 __all__ = ["START", "Exposure", "When", "blaze_of", "expose"]
@@ -126,19 +127,19 @@ def expose(
     covered = np.isfinite(normalised)
 
     blaze = blaze_of(spectrograph, tilt)
-    read = spectrograph.extraction_pixels * spectrograph.read_noise**2
-    continuum = _continuum(snr, wave, width, blaze, read)
+    detector = Detector.of(spectrograph)
+    continuum = _continuum(detector.electrons(snr), wave, width, blaze)
     mean = np.where(covered, continuum * np.maximum(np.nan_to_num(normalised), 0.0), 0.0)
 
     rng = np.random.default_rng(seed)
-    electrons = rng.poisson(mean) + rng.normal(0.0, np.sqrt(read), mean.shape)
+    electrons = detector.count(mean, rng)
     # A stream of its own: with or without cosmics the noise is the same.
     electrons = electrons + _cosmics(mean.shape, effects.cosmics, np.random.default_rng([seed, 1]))
     electrons = np.where(covered, electrons, 0.0)
-    variance = np.where(covered, mean + read, 0.0)
+    variance = np.where(covered, detector.variance(mean), 0.0)
     middle = spectrograph.n_pixels // 2
     level = continuum[:, middle]
-    snr_orders = np.where(covered[:, middle], level / np.sqrt(level + read), 0.0)
+    snr_orders = np.where(covered[:, middle], level / np.sqrt(detector.variance(level)), 0.0)
     return Exposure(
         spectrograph,
         wave,
@@ -197,12 +198,11 @@ def _light(
     return light
 
 
-def _continuum(snr: float, wave: Array, width: Array, blaze: Array, read: float) -> Array:
-    """Electrons of the continuum; `snr` holds in the middle of the order nearest to 5200 Å."""
+def _continuum(at_reference: float, wave: Array, width: Array, blaze: Array) -> Array:
+    """Electrons of the continuum, given those in the middle of the order nearest to 5200 Å."""
     middle = wave.shape[1] // 2
     nearest = int(np.argmin(np.abs(wave[:, middle] - _REFERENCE)))
-    # A gentle slope stands for star, atmosphere and telescope; snr² = E² / (E + read) gives E.
-    at_reference = 0.5 * (snr**2 + np.sqrt(snr**4 + 4 * snr**2 * read))
+    # A gentle slope stands for star, atmosphere and telescope.
     continuum: Array = at_reference * (wave / _REFERENCE) * width / width[nearest, middle] * blaze
     return continuum / blaze[nearest, middle]
 

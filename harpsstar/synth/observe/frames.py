@@ -8,6 +8,7 @@ from astropy.io import fits
 
 from harpsstar.instruments import Instrument, get_instrument
 from harpsstar.synth.observe import headers
+from harpsstar.synth.observe.detector import Detector
 from harpsstar.synth.observe.exposure import Exposure, When, blaze_of
 
 __all__ = ["blaze_frame", "ccf_frame", "fibre_b", "thorium_frame", "wave_frame"]
@@ -71,7 +72,7 @@ def thorium_frame(
         rows = np.broadcast_to(np.arange(shape[0])[:, None], column.shape)
         inside = (column >= 0) & (column < shape[1])
         np.add.at(mean, (rows[inside], column[inside]), profile[inside])
-    electrons = rng.poisson(mean) + rng.normal(0.0, _read_noise(spectrograph), shape)
+    electrons = Detector.of(spectrograph).count(mean, rng)
     header = _lamp_header(spectrograph, when or When())
     return fits.HDUList([fits.PrimaryHDU(electrons.astype(np.float32), header)])
 
@@ -80,7 +81,7 @@ def fibre_b(exposure: Exposure, *, seed: int = 0) -> fits.HDUList:
     """An e2ds of fibre B, which looked at dark sky: read noise."""
     spectrograph = exposure.instrument
     rng = np.random.default_rng([seed, 2])
-    electrons = rng.normal(0.0, _read_noise(spectrograph), exposure.electrons.shape)
+    electrons = Detector.of(spectrograph).dark(exposure.electrons.shape, rng)
     header = headers.observed(exposure, headers.OLD, fibre="B")
     headers.put_wave(header, spectrograph)
     return fits.HDUList([fits.PrimaryHDU(electrons.astype(np.float32), header)])
@@ -157,7 +158,3 @@ def _lamp_header(spectrograph: Instrument, when: When) -> fits.Header:
     )
     headers.put_wave(header, spectrograph)
     return header
-
-
-def _read_noise(spectrograph: Instrument) -> float:
-    return float(np.sqrt(spectrograph.extraction_pixels) * spectrograph.read_noise)

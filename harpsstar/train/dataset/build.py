@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from harpsstar._optional import load
 from harpsstar._threads import one_thread
 from harpsstar._version import __version__
 from harpsstar.config import to_mapping
@@ -19,7 +20,7 @@ from harpsstar.errors import OutputError
 from harpsstar.synth.emulator import Emulator
 from harpsstar.train.dataset.presets import Preset
 from harpsstar.train.dataset.sources import CHUNK, Source, source_of
-from harpsstar.train.dataset.store import Store, load_h5py, size
+from harpsstar.train.dataset.store import Store, size
 
 __all__ = ["Facts", "make_dataset"]
 
@@ -71,7 +72,7 @@ def make_dataset(
     """
     if output.exists():
         raise OutputError("exists", hint="remove it or choose another name", path=output)
-    load_h5py()
+    load("h5py", "dataset")
     emulator = Emulator.load() if emulator is None else emulator
     source = source_of(preset, emulator, limit)
     if announce is not None:
@@ -107,7 +108,7 @@ def split(preset: Preset, n: int) -> npt.NDArray[np.uint8]:
 
 def facts(path: Path) -> Facts:
     """Count the spectra of a finished data set, and those whose labels occur before."""
-    with load_h5py().File(path, "r") as file:
+    with load("h5py", "dataset").File(path, "r") as file:
         labels, test = file["labels"][...], file["split"][...]
     double = len(labels) - len(np.unique(labels, axis=0))
     return Facts(len(labels), int(np.sum(test == 0)), int(np.sum(test == 1)), double)

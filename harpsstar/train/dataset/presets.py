@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from importlib import resources
 from pathlib import Path
 from typing import Literal
 
+from harpsstar._packaged import Packaged
 from harpsstar.config import from_toml
 from harpsstar.errors import ConfigError
 from harpsstar.train.simulate import Priors
 
 __all__ = ["Preset", "packaged", "read_preset"]
+
+_PRESETS = Packaged("harpsstar.train.dataset", "preset", "a TOML file", ConfigError)
 
 
 @dataclass(frozen=True)
@@ -81,8 +83,7 @@ class Preset:
 
 def packaged() -> list[str]:
     """Names of the presets that come with the package."""
-    folder = resources.files("harpsstar.train.dataset")
-    return sorted(e.name[:-5] for e in folder.iterdir() if e.name.endswith(".toml"))
+    return _PRESETS.names()
 
 
 def read_preset(name: str | Path) -> Preset:
@@ -93,12 +94,4 @@ def read_preset(name: str | Path) -> Preset:
     ConfigError
         No such preset, an unknown key (those that exist are named) or an impossible value.
     """
-    if str(name) in packaged():
-        name = Path(str(resources.files("harpsstar.train.dataset").joinpath(f"{name}.toml")))
-    elif not Path(name).is_file():
-        raise ConfigError(
-            "no such preset",
-            path=name,
-            expected=f"a TOML file or one of the packaged presets: {', '.join(packaged())}",
-        )
-    return from_toml(Preset, name)
+    return from_toml(Preset, _PRESETS.locate(name))

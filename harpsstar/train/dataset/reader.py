@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from harpsstar._optional import load
 from harpsstar.errors import ReadError
-from harpsstar.train.dataset.store import FORMAT, load_h5py
+from harpsstar.train.dataset.store import FORMAT
 
 __all__ = ["StoredSpectra"]
 
@@ -111,7 +112,7 @@ def _open(path: Path) -> Any:
     if not path.is_file():
         raise ReadError("no such file", expected=expected, path=path)
     try:
-        file = load_h5py().File(path, "r")
+        file = load("h5py", "dataset").File(path, "r")
     except OSError as error:
         raise ReadError(f"not HDF5 ({error})", expected=expected, path=path) from None
     if file.attrs.get("format") != FORMAT or not file["done"][...].all():

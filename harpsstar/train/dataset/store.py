@@ -18,32 +18,16 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from harpsstar.errors import InputsMissingError, OutputError
+from harpsstar._optional import load
+from harpsstar.errors import OutputError
 from harpsstar.labels import CENTRE, HALF_RANGE, LABELS
 from harpsstar.spectra.frame import canonical_wavelengths
 from harpsstar.train.dataset.sources import CHUNK, Source
 
-__all__ = ["FORMAT", "Store", "load_h5py", "size"]
+__all__ = ["FORMAT", "Store", "size"]
 
 FORMAT = "harpsstar-spectra-1"
 _SPARE = 64 * 2**20  # bytes of the disk that are left alone
-
-
-def load_h5py() -> Any:
-    """Import h5py, which only data sets need.
-
-    Raises
-    ------
-    InputsMissingError
-        It is not installed.
-    """
-    try:
-        import h5py
-    except ImportError as error:
-        raise InputsMissingError(
-            f"h5py is not installed ({error})", hint='run pip install "harpsstar[dataset]"'
-        ) from error
-    return h5py
 
 
 def size(source: Source) -> int:
@@ -81,7 +65,7 @@ class Store:
         split: npt.NDArray[np.uint8],
         attributes: Mapping[str, str],
     ) -> None:
-        self._h5py = load_h5py()
+        self._h5py = load("h5py", "dataset")
         self._part, self._source = part, source
         try:
             if not part.exists():

@@ -9,10 +9,10 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+from harpsstar._packaged import Packaged
 from harpsstar.config import from_mapping
 from harpsstar.errors import ConfigError
 from harpsstar.labels import TEFF
@@ -263,12 +263,12 @@ KINDS: dict[str, type[Recipe] | type[ImageRecipe]] = {
     "resnet": ResNetRecipe,
     "attention": AttentionRecipe,
 }
+_RECIPES = Packaged("harpsstar.train.recipes", "recipe", "a TOML file", ConfigError)
 
 
 def packaged() -> list[str]:
     """Names of the recipes that come with the package."""
-    folder = resources.files("harpsstar.train.recipes")
-    return sorted(e.name[:-5] for e in folder.iterdir() if e.name.endswith(".toml"))
+    return _RECIPES.names()
 
 
 def read_recipe(name: str | Path, changes: tuple[str, ...] = ()) -> Recipe | ImageRecipe:
@@ -285,7 +285,7 @@ def read_recipe(name: str | Path, changes: tuple[str, ...] = ()) -> Recipe | Ima
     ConfigError
         No such recipe, an unknown key (those that exist are named) or an impossible value.
     """
-    path = _locate(name, Path())
+    path = _RECIPES.locate(name)
     mapping = _whole(path, ())
     for line in changes:
         mapping = _merged(mapping, _parse(line, None))
@@ -309,19 +309,6 @@ def recipe_from(mapping: Mapping[str, Any], path: str | Path | None = None) -> R
     return from_mapping(KINDS[kind], mapping, path=path)
 
 
-def _locate(name: str | Path, beside: Path) -> Path:
-    if str(name) in packaged():
-        return Path(str(resources.files("harpsstar.train.recipes").joinpath(f"{name}.toml")))
-    path = beside / name
-    if not path.is_file():
-        raise ConfigError(
-            "no such recipe",
-            path=path,
-            expected=f"a TOML file or one of the packaged recipes: {', '.join(packaged())}",
-        )
-    return path
-
-
 def _whole(path: Path, below: tuple[Path, ...]) -> dict[str, Any]:
     """Read a recipe and what it extends."""
     if path in below:
@@ -335,7 +322,7 @@ def _whole(path: Path, below: tuple[Path, ...]) -> dict[str, Any]:
         return mapping
     if not isinstance(base, str):
         raise ConfigError(f"extends is {base!r}", expected="the name of a recipe", path=path)
-    return _merged(_whole(_locate(base, path.parent), (*below, path)), mapping)
+    return _merged(_whole(_RECIPES.locate(base, path.parent), (*below, path)), mapping)
 
 
 def _parse(text: str, path: Path | None) -> dict[str, Any]:
