@@ -29,8 +29,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from harpsstar.archive.discover import Selection, survey  # noqa: E402
-from harpsstar.archive.files import find  # noqa: E402
 from harpsstar.archive.journal import Journal  # noqa: E402
+from harpsstar.io.paths import find  # noqa: E402
 from harpsstar.io.results import read_table  # noqa: E402
 from tests.archive.compare import difference  # noqa: E402
 from tests.archive.faults import FAULTS, good  # noqa: E402
@@ -77,7 +77,7 @@ def _merged(source: Path) -> list[Path]:
 
 
 def _of_nights(source: Path) -> list[Path]:
-    from harpsstar.synth.night import observe_night
+    from harpsstar.mock.night import observe_night
 
     observe_night(_EXPOSURES, source, seed=1)
     with Journal() as journal:

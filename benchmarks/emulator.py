@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from harpsstar.evaluate.bound import Nuisances, information
-from harpsstar.synth.emulator import Emulator
+from harpsstar.model.emulator import Emulator
 
 
 def best_of(work: Callable[[], object], repeats: int = 9) -> float:

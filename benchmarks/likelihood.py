@@ -14,11 +14,11 @@ from collections.abc import Callable
 import torch
 
 from harpsstar.evaluate.posterior import observe
+from harpsstar.grid import inputs
 from harpsstar.infer.fit.engine import Fitter
 from harpsstar.infer.fit.likelihood import CHUNK
 from harpsstar.infer.fit.options import Options
 from harpsstar.infer.fit.space import Space
-from harpsstar.synth import inputs
 
 #: What PySME would have to differentiate by: teff, logg, m_h, vmic and alpha change the synthesis,
 #: the velocities do not.
@@ -40,7 +40,8 @@ def best_of(work: Callable[[], object], repeats: int = 7) -> tuple[float, float]
 
 def pysme_seconds() -> tuple[float, float]:
     """Wall and processor time of one synthesis of the eight orders, 5010–5410 Å, for the Sun."""
-    from harpsstar.synth import atlas9, linelist, synthesis
+    from harpsstar.grid import atlas9, synthesis
+    from harpsstar.model import linelist
 
     root = inputs.root()
     lines = linelist.assemble(root)

@@ -19,9 +19,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from harpsstar.grid import atlas9, inputs, synthesis
+from harpsstar.model import linelist
+from harpsstar.model.emulator import Emulator
 from harpsstar.spectra.frame import canonical_wavelengths
-from harpsstar.synth import atlas9, inputs, linelist, synthesis
-from harpsstar.synth.emulator import Emulator
 
 NODES = [(4000, 4.5, 0.0), (5750, 4.5, 0.0), (9000, 4.0, 0.0)]
 #: The star of the comparison: labels, km/s, km/s.

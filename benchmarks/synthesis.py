@@ -21,8 +21,9 @@ from typing import Any
 
 import numpy as np
 
-from harpsstar.synth import atlas9, inputs, linelist, sampling, synthesis
-from harpsstar.synth.atlas9 import Node
+from harpsstar.grid import atlas9, inputs, sampling, synthesis
+from harpsstar.grid.atlas9 import Node
+from harpsstar.model import linelist
 
 STARS = [(4000, 4.5, 0.0), (5000, 2.0, -2.0), (5750, 4.5, 0.0), (9000, 4.0, 0.0)]
 VMIC = (0.5, 1.0, 1.5, 2.0, 3.0)

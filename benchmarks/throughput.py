@@ -45,8 +45,8 @@ def make(folder: Path, n: int, template: Path | None) -> list[Path]:
 
 
 def mocks(folder: Path) -> list[Path]:
-    from harpsstar.synth.emulator import Emulator
-    from harpsstar.synth.observe import blaze_frame, observe_star, write
+    from harpsstar.mock import blaze_frame, observe_star, write
+    from harpsstar.model.emulator import Emulator
 
     emulator, paths = Emulator.load(), []
     for i in range(STARS):

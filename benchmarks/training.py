@@ -23,8 +23,8 @@ from harpsstar.nn.dae import Denoised
 from harpsstar.nn.image import ImageNetwork
 from harpsstar.nn.zoo import build
 from harpsstar.train.images import Likelihood, Reconstruction, lay_out_for_training
-from harpsstar.train.loop import network_options
 from harpsstar.train.recipes import ImageRecipe, packaged, read_recipe
+from harpsstar.train.run import network_options
 from harpsstar.train.stream import stream_for
 from harpsstar.train.world import World
 

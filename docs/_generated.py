@@ -48,8 +48,9 @@ def _parameters(command: Any, context: Any) -> Iterator[str]:
 
 def configurations() -> str:
     """Return a table of the keys of each configuration, from its dataclass."""
-    from harpsstar.train import recipes, simulate
-    from harpsstar.train.dataset import presets
+    from harpsstar.mock import simulate
+    from harpsstar.mock.dataset import presets
+    from harpsstar.train import recipes
 
     kinds = {
         "Recipe: `[optimiser]`": recipes.OptimiserOptions,

@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from harpsstar.io import read
     from harpsstar.io.arrays import from_arrays
     from harpsstar.io.results import read_table, to_pandas, write_table
-    from harpsstar.synth.emulator import Emulator
+    from harpsstar.model.emulator import Emulator
 
 #: The module of each public name that is imported when it is first used.
 _LAZY = {
-    "Emulator": "harpsstar.synth.emulator",
+    "Emulator": "harpsstar.model.emulator",
     "explain": "harpsstar.infer.explain",
     "fit": "harpsstar.archive.entrance",
     "from_arrays": "harpsstar.io.arrays",

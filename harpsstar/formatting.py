@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 #: What is written where nothing is known.
 UNKNOWN = "–"
@@ -61,3 +62,15 @@ def decimals(error: float) -> int:
 def _unsigned_zero(text: str) -> str:
     """Return a number without the minus that rounding to zero from below leaves."""
     return text.removeprefix("-") if not text.strip("-0.") else text
+
+
+def printable(value: Any) -> str:
+    """Return text that every format can hold.
+
+    Control characters and undecoded bytes are escaped; blanks at the ends, which FITS and VOTable
+    lose, are taken off.
+    """
+    text = "" if value is None else str(value).strip()
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text
+    )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harpsstar._optional import load
-from harpsstar.io.results import printable
+from harpsstar.formatting import printable
 from harpsstar.outputs import check_file, check_room, make_folder, replacing
 from harpsstar.outputs.kinds import CREATOR, PICTURE
 

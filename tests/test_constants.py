@@ -20,11 +20,12 @@ from scipy.stats import norm
 from specutils.utils.wcs_utils import vac_to_air
 
 from harpsstar import constants, labels
-from harpsstar.evaluate import attention, bound, calibration, figures, sun
-from harpsstar.evaluate import paper as table2
+from harpsstar.evaluate import bound, calibration
 from harpsstar.evaluate import posterior as simulated
 from harpsstar.evaluate.stars import read_references
-from harpsstar.infer import mismatch, parameters, uncertainty
+from harpsstar.grid import atlas9, synthesis, vald
+from harpsstar.grid import calibration as solar
+from harpsstar.infer import parameters, uncertainty
 from harpsstar.infer import quality as flags
 from harpsstar.infer.fit import data as fit_data
 from harpsstar.infer.fit import space
@@ -32,19 +33,12 @@ from harpsstar.instruments import get_instrument
 from harpsstar.io import build
 from harpsstar.io import noise as scatter
 from harpsstar.io.s2d import air
+from harpsstar.mock import simulate, tellurics
+from harpsstar.model import broadening, linelist, mismatch, opacity, relations
+from harpsstar.paper import attention, figures, sun
+from harpsstar.paper import published as table2
 from harpsstar.spectra import frame, noise
-from harpsstar.synth import (
-    atlas9,
-    broadening,
-    linelist,
-    opacity,
-    relations,
-    synthesis,
-    tellurics,
-    vald,
-)
-from harpsstar.synth import calibration as solar
-from harpsstar.train import simulate, stream
+from harpsstar.train import stream
 
 C = nature.c.to_value(u.km / u.s)
 EV = (1 * u.eV / (nature.h * nature.c)).to_value(1 / u.cm, u.dimensionless_angles())

@@ -11,10 +11,11 @@ import numpy as np
 import torch
 
 from benchmarks.peers.task import Answer, FloatArray, Method, Task, World, quiet
+from harpsstar.grid import atlas9, inputs, synthesis
 from harpsstar.labels import LABELS
+from harpsstar.model import linelist
+from harpsstar.model.relations import vmac_relation, vmic_relation
 from harpsstar.spectra.frame import canonical_wavelengths
-from harpsstar.synth import atlas9, inputs, linelist, synthesis
-from harpsstar.synth.relations import vmac_relation, vmic_relation
 
 #: Labels as PySME calls them, in our order.
 NAMES = ("teff", "logg", "monh", "vsini")

@@ -18,10 +18,10 @@ from torch import Tensor
 
 from harpsstar.evaluate.accuracy import fresh_seed, recipe_of
 from harpsstar.infer.calibrate import FIRST_GUESS
+from harpsstar.mock.simulate import Simulator, Stars
+from harpsstar.model.emulator import Emulator
 from harpsstar.nn.zoo import Model, load
-from harpsstar.synth.emulator import Emulator
 from harpsstar.train.samples import simulator_for
-from harpsstar.train.simulate import Simulator, Stars
 
 T = TypeVar("T")
 FloatArray = npt.NDArray[np.float64]

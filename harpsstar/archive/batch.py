@@ -16,15 +16,15 @@ from harpsstar._version import __version__
 from harpsstar.archive.discover import Candidate, Selection, Survey, survey
 from harpsstar.archive.engine import call_each, model_of, process
 from harpsstar.archive.export import INCOMPLETE, META, check_place, export, remove_leftovers
-from harpsstar.archive.facts import Facts, night_of
-from harpsstar.archive.files import Found, find, policy_of
 from harpsstar.archive.journal import Journal, Known, Record, journal_of
 from harpsstar.archive.pictures import plot
 from harpsstar.archive.pool import Pool, make_pool
 from harpsstar.archive.reach import out_of_reach
 from harpsstar.archive.worker import STEPS, Done, Input, ModelFacts, Settings
 from harpsstar.io.blaze import check_blaze_dir
+from harpsstar.io.facts import Facts, night_of
 from harpsstar.io.given import NOTHING, Given
+from harpsstar.io.paths import Found, find, policy_of
 from harpsstar.io.results import Row, provenance
 from harpsstar.outputs import replacing, under
 from harpsstar.outputs.kinds import PICTURE
@@ -196,7 +196,7 @@ def predict_files(
     Parameters
     ----------
     inputs : iterable of str or Path
-        See :func:`harpsstar.archive.files.find`.
+        See :func:`harpsstar.io.paths.find`.
     output : str or Path, optional
         Where the table goes, see :func:`harpsstar.io.results.write_table`. Its journal lies beside
         it; files that have a row there are not done again unless they have changed.
@@ -272,7 +272,7 @@ def plan_files(
 
 
 def find_others(inputs: Iterable[str | Path], output: Path | None) -> list[Found]:
-    """Return what :func:`harpsstar.archive.files.find` does, without the table of this run."""
+    """Return what :func:`harpsstar.io.paths.find` does, without the table of this run."""
     own = None if output is None else os.path.realpath(output)
     return [item for item in find(inputs) if item.key != own]
 

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
-from harpsstar.archive.facts import Facts, facts_now
-from harpsstar.archive.files import Found, Stamp, stamp_of
 from harpsstar.archive.journal import Journal
 from harpsstar.errors import ConfigError
+from harpsstar.io.facts import Facts, facts_now
 from harpsstar.io.observation import star_key
+from harpsstar.io.paths import Found, Stamp, stamp_of
 
 #: Products of one exposure, the best first: two-dimensional before merged, with the pipeline's own
 #: errors and quality before those without, without a blaze to be found before those with one.
@@ -150,7 +150,7 @@ def survey(
     Parameters
     ----------
     found : sequence of Found
-        From :func:`harpsstar.archive.files.find`.
+        From :func:`harpsstar.io.paths.find`.
     selection : Selection
     journal : Journal
     progress : callable, optional

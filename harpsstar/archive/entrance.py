@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harpsstar.archive.discover import Selection, survey
-from harpsstar.archive.files import find
 from harpsstar.archive.journal import Journal
 from harpsstar.infer.prepare import Source, one_by_one
 from harpsstar.io.blaze import check_blaze_dir
 from harpsstar.io.given import Given
+from harpsstar.io.paths import find
 
 if TYPE_CHECKING:
     from astropy.table import QTable

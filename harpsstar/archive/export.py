@@ -10,9 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harpsstar.archive.files import digest_of
 from harpsstar.archive.journal import Journal, StorageError, journal_of
 from harpsstar.errors import OutputError, ReadError, UnwritableError
+from harpsstar.io.paths import digest_of
 from harpsstar.io.results import check_output, read_table, to_table, write_table
 from harpsstar.outputs import check_file, check_folder, policy, under
 from harpsstar.outputs.kinds import TABLE

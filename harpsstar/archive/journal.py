@@ -22,9 +22,9 @@ from typing import Any, Self
 import numpy as np
 
 from harpsstar._version import __version__
-from harpsstar.archive.facts import Facts
-from harpsstar.archive.files import Found, Stamp
 from harpsstar.errors import ReadError, UnwritableError
+from harpsstar.io.facts import Facts
+from harpsstar.io.paths import Found, Stamp
 from harpsstar.io.results import Row, without_noise
 
 #: Added to the name of a table.

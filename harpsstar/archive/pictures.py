@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harpsstar.archive.worker import Input, Settings, fenced, load_predictor
-from harpsstar.io.results import printable
+from harpsstar.formatting import printable
 from harpsstar.plotting import METADATA
 
 #: Points of an order in a picture: half as wide as a spectral line.

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 
-from harpsstar.archive.files import Found
+from harpsstar.io.paths import Found
 
 
 def out_of_reach(

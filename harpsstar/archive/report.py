@@ -12,15 +12,15 @@ from typing import Any
 
 from harpsstar._version import __version__
 from harpsstar.archive.engine import call_each
-from harpsstar.archive.facts import moment_of, night_of
 from harpsstar.archive.journal import Journal
 from harpsstar.archive.pictures import N_POINTS, draw, height, unpack
 from harpsstar.archive.pool import Pool
 from harpsstar.archive.summary import Star, summarise
 from harpsstar.archive.worker import Input, Settings
-from harpsstar.formatting import UNKNOWN, plain, with_error
+from harpsstar.formatting import UNKNOWN, plain, printable, with_error
+from harpsstar.io.facts import moment_of, night_of
 from harpsstar.io.observation import star_key
-from harpsstar.io.results import Row, printable, to_table
+from harpsstar.io.results import Row, to_table
 from harpsstar.labels import LABELS
 from harpsstar.outputs import replacing
 from harpsstar.outputs.kinds import CREATOR, PAGE

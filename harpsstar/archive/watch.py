@@ -21,12 +21,12 @@ from harpsstar.archive.batch import (
 )
 from harpsstar.archive.discover import Candidate, Selection, Survey, survey
 from harpsstar.archive.engine import model_of
-from harpsstar.archive.files import Found, Stamp, policy_of, stamp_of
 from harpsstar.archive.journal import Journal, journal_of
 from harpsstar.archive.pool import make_pool
 from harpsstar.errors import ReadError
 from harpsstar.io.blaze import check_blaze_dir
 from harpsstar.io.files import load_bytes
+from harpsstar.io.paths import Found, Stamp, policy_of, stamp_of
 from harpsstar.outputs import under
 
 #: Seconds after which a file that does not grow is done even if it is not whole: its row then

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from harpsstar.archive.files import Stamp, digest_of, stamp_of
 from harpsstar.archive.limits import LimitError, fenced
 from harpsstar.io.given import NOTHING, Given
+from harpsstar.io.paths import Stamp, digest_of, stamp_of
 from harpsstar.io.results import Row
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from harpsstar.cli._table import show_table
 from harpsstar.labels import LABELS
 
 if TYPE_CHECKING:
-    from harpsstar.infer.explain import Explanation
+    from harpsstar.infer.explanation import Explanation
 
 
 def show_explanation(result: Explanation, n: int) -> None:

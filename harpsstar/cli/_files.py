@@ -87,7 +87,7 @@ def guarded(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(command)
     def run(**values: Any) -> Any:
-        from harpsstar.archive.files import policy_of
+        from harpsstar.io.paths import policy_of
 
         reads = [path for name, role in files.items() if isinstance(role, Reads)
                  for path in _paths(values.get(name))]  # fmt: skip

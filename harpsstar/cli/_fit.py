@@ -36,8 +36,8 @@ def inputs_of(files: Iterable[str]) -> list[tuple[Path, HarpsstarError | None]]:
 
     What a folder holds beside spectra is left out, as for ``predict``.
     """
-    from harpsstar.archive.facts import read_facts
-    from harpsstar.archive.files import find
+    from harpsstar.io.facts import read_facts
+    from harpsstar.io.paths import find
 
     return [(found.path, found.problem) for found in find(files)
             if found.named or found.problem or not read_facts(found.path).skip]  # fmt: skip

@@ -33,7 +33,7 @@ def show_line_summary(summary: Summary) -> None:
 
 def show_check(result: Check, rows: int) -> None:
     """Show the star, how well it fits, and the stretches that fit worst."""
-    from harpsstar.evaluate.lines import name_of
+    from harpsstar.model.opacity import name_of
 
     star = ", ".join(f"{name} {value:.4g}" for name, value in result.star.items())
     shown = result.stretches[:rows]

@@ -12,7 +12,7 @@ from harpsstar.cli._files import Reads, Writes
 from harpsstar.outputs.kinds import ECSV, PICTURE
 
 if TYPE_CHECKING:
-    from harpsstar.evaluate.seeds import Judged
+    from harpsstar.paper.judge import Judged
 
 Models = Annotated[
     list[str] | None,
@@ -50,8 +50,8 @@ def table2(
     """Mean absolute errors beside those of Table 2, and beside what is possible."""
     from harpsstar.cli._paper_show import deliver, show_table2
     from harpsstar.cli._progress import Stages
-    from harpsstar.evaluate import export, figures, tables
-    from harpsstar.evaluate.seeds import models_of
+    from harpsstar.paper import export, figures, tables
+    from harpsstar.paper.judge import models_of
 
     with Stages() as progress:
         rows = tables.table2(models_of(model or ["all"]), n=n, seed=seed, n_bound=bound_stars,
@@ -65,8 +65,8 @@ def table3(
     """Shares of spectra within one and two claimed sigmas, beside those of Table 3."""
     from harpsstar.cli._paper_show import deliver, show_table3
     from harpsstar.cli._progress import Stages
-    from harpsstar.evaluate import export, figures, tables
-    from harpsstar.evaluate.seeds import models_of
+    from harpsstar.paper import export, figures, tables
+    from harpsstar.paper.judge import models_of
 
     with Stages() as progress:
         rows = tables.table3(models_of(model or ["all"]), n=n, seed=seed, progress=progress)
@@ -87,8 +87,8 @@ def table4(
 ) -> None:
     """Labels of the Sun by networks alone, beside those of Table 4."""
     from harpsstar.cli._paper_show import deliver, show_table4
-    from harpsstar.evaluate import export, figures, sun
-    from harpsstar.evaluate.seeds import models_of
+    from harpsstar.paper import export, figures, sun
+    from harpsstar.paper.judge import models_of
 
     rows = sun.table4(models_of(model or ["all"]), files, blaze_dir=blaze_dir)
     deliver(rows, output, json, show_table4, figures.table4_picture, export.rows_table)
@@ -104,7 +104,7 @@ def figure1(
 ) -> None:
     """One synthetic spectrum: in one dimension, in orders, as an image."""
     from harpsstar.cli._paper_show import deliver, show_orders
-    from harpsstar.evaluate import export, figures
+    from harpsstar.paper import export, figures
 
     found = figures.sample((teff, logg, m_h, vsini))
     deliver(found, output, json, show_orders, figures.figure1, export.sample_table, figures.orders)
@@ -114,7 +114,7 @@ def figure3(
     model: One, n: N = 5667, seed: Seed = 0, output: Output = None, json: Json = False
 ) -> None:
     """Residuals of every label against every label."""
-    from harpsstar.evaluate import figures
+    from harpsstar.paper import figures
 
     _residuals(model, n, seed, output, json, figures.figure3)
 
@@ -123,7 +123,7 @@ def figure4(
     model: One, n: N = 5667, seed: Seed = 0, output: Output = None, json: Json = False
 ) -> None:
     """Claimed errors against labels, and the real ones."""
-    from harpsstar.evaluate import figures
+    from harpsstar.paper import figures
 
     _residuals(model, n, seed, output, json, figures.figure4)
 
@@ -134,9 +134,9 @@ def _residuals(
 ) -> None:  # fmt: skip
     from harpsstar.cli._paper_show import deliver, show_bins
     from harpsstar.cli._progress import Stages
-    from harpsstar.evaluate import export, figures
-    from harpsstar.evaluate.seeds import judge
     from harpsstar.nn.zoo import load
+    from harpsstar.paper import export, figures
+    from harpsstar.paper.judge import judge
 
     with Stages() as progress:
         judged = judge(load(model), n=n, seed=seed, tell=lambda done: progress(model, done, n))
@@ -152,8 +152,8 @@ def figure5(
 ) -> None:
     """Attention over the spectrum of a solar twin, and its share on the Mg b lines."""
     from harpsstar.cli._paper_show import deliver, show_shares
-    from harpsstar.evaluate import attention, export, figures
     from harpsstar.nn.zoo import load
+    from harpsstar.paper import attention, export, figures
 
     found = attention.attention_maps(load(model), n=n, seed=seed)
     deliver(found, output, json, show_shares, figures.figure5, export.attention_table,

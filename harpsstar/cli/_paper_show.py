@@ -19,10 +19,10 @@ from harpsstar.formatting import UNKNOWN, plain, with_error
 from harpsstar.labels import LABELS
 
 if TYPE_CHECKING:
-    from harpsstar.evaluate.attention import LineShare
-    from harpsstar.evaluate.figures import Bin, Order
-    from harpsstar.evaluate.sun import Table4Row
-    from harpsstar.evaluate.tables import Table2Row, Table3Row
+    from harpsstar.paper.attention import LineShare
+    from harpsstar.paper.figures import Bin, Order
+    from harpsstar.paper.sun import Table4Row
+    from harpsstar.paper.tables import Table2Row, Table3Row
 
 _UNITS = [escape(label.heading) for label in LABELS]
 
@@ -43,7 +43,7 @@ def deliver(
     OutputError
         An extension that is not known, or a file that cannot be written.
     """
-    from harpsstar.evaluate import export, figures
+    from harpsstar.paper import export, figures
     from harpsstar.plotting import save
 
     paths = list(output or ())

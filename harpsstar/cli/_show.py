@@ -25,11 +25,11 @@ from harpsstar.labels import LABELS, NAMES
 
 if TYPE_CHECKING:
     from harpsstar.archive.batch import Outcome
-    from harpsstar.archive.describe import Description
     from harpsstar.archive.discover import Candidate
     from harpsstar.archive.summary import Star
+    from harpsstar.grid.inputs import Record
+    from harpsstar.io.describe import Description
     from harpsstar.io.results import Row
-    from harpsstar.synth.inputs import Record
 
 _STYLE = {"ok": "green", "flagged": "yellow", "failed": "red"}
 #: Characters beyond which a text or a list of a card is shortened.
@@ -172,7 +172,7 @@ def _show_description(description: Description) -> None:
 
 def show_system() -> None:
     """Show the environment as plain lines, to be pasted into a report."""
-    from harpsstar._system import system_report
+    from harpsstar.cli._system import system_report
 
     facts = system_report()
     width = max(len(name) for name, _ in facts)

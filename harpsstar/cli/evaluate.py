@@ -200,8 +200,8 @@ def emulator(
     from harpsstar.cli._progress import Stages
     from harpsstar.evaluate.emulator import emulator_accuracy
     from harpsstar.evaluate.synthesis import with_syntheses
-    from harpsstar.synth.emulator import Emulator
-    from harpsstar.synth.inputs import root
+    from harpsstar.grid.inputs import root
+    from harpsstar.model.emulator import Emulator
 
     found = Emulator.load(grid, interpolation=interpolation)
     with Stages() as progress:

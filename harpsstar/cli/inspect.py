@@ -46,7 +46,7 @@ def inspect(
     if system:
         show_system()
     if files:
-        from harpsstar.archive.describe import describe_all
+        from harpsstar.io.describe import describe_all
 
         found = describe_all(files, blaze_dir=blaze_dir, plot=plot,
                              given=ask.given(resolution, medium, frame))  # fmt: skip

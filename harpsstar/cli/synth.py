@@ -56,7 +56,7 @@ def inputs(
     """
     from harpsstar.cli._progress import Stages
     from harpsstar.cli._show import show_inputs
-    from harpsstar.synth.inputs import adopt, fetch, held, pack, root
+    from harpsstar.grid.inputs import adopt, fetch, held, pack, root
 
     if not show:
         with Stages() as progress:
@@ -109,9 +109,9 @@ def grid(
     stopped.
     """
     from harpsstar.cli._progress import Stages, work_folder
-    from harpsstar.synth.grid import ALPHA, VMIC, Axes, make
-    from harpsstar.synth.inputs import root
-    from harpsstar.synth.vald import grid_lines
+    from harpsstar.grid.build import ALPHA, VMIC, Axes, make
+    from harpsstar.grid.inputs import root
+    from harpsstar.grid.vald import grid_lines
 
     axes = Axes(vmic or VMIC, alpha or ALPHA, None if vald is None else grid_lines(vald))
     with Stages() as progress:
@@ -143,7 +143,7 @@ def calibrate(
     jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
 ) -> None:
     """Calibrate log gf, wavelengths and van der Waals widths of the line list on the Sun."""
-    from harpsstar.synth.calibration import calibrate_files
+    from harpsstar.grid.calibration import calibrate_files
 
     levels = calibrate_files(
         sun, output, gap=gap, gap_range=gap_range, gap_resolution=gap_resolution, jobs=jobs,
@@ -209,7 +209,7 @@ def observe(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files.")] = False,
 ) -> None:
     """Write a mock observation of a star, or a whole night, as the pipelines would."""
-    from harpsstar.synth.observe import NEW_FORMATS, Effects, blaze_frame, observe_star, write
+    from harpsstar.mock import NEW_FORMATS, Effects, blaze_frame, observe_star, write
 
     if night is not None:
         return _night(night, output, seed, instrument, overwrite)
@@ -228,7 +228,7 @@ def observe(
 
 def _night(n: int, folder: Path, seed: int, instrument: str, overwrite: bool) -> None:
     from harpsstar.cli._progress import Stages
-    from harpsstar.synth.night import TRUTH, observe_night
+    from harpsstar.mock.night import TRUTH, observe_night
 
     with Stages() as progress:
         night = observe_night(n, folder, seed=seed, instrument=instrument, overwrite=overwrite,
@@ -261,8 +261,8 @@ def dataset(
     Interrupted or killed, the same command goes on where it stopped.
     """
     from harpsstar.cli._progress import Stages
-    from harpsstar.synth.emulator import Emulator
-    from harpsstar.train.dataset import make_dataset, read_preset
+    from harpsstar.mock.dataset import make_dataset, read_preset
+    from harpsstar.model.emulator import Emulator
 
     with Stages() as progress:
         facts = make_dataset(
@@ -293,7 +293,7 @@ def show(
     ] = None,
 ) -> None:
     """Draw a spectrum of a training set: merged, in its orders, and as an image."""
-    from harpsstar.train.dataset.figure import show as draw
+    from harpsstar.mock.dataset.figure import show as draw
 
     row = draw(dataset, output, row=row)
     typer.echo(f"harpsstar: wrote {output}, spectrum {row} of {dataset}", err=True)
@@ -310,7 +310,7 @@ def mismatch(
     ] = Path("mismatch.safetensors"),
 ) -> None:
     """Learn from the Sun, at its known labels, which pixels the emulator gets wrong."""
-    from harpsstar.infer.mismatch import learn_from_file
+    from harpsstar.model.mismatch import learn_from_file
 
     median = learn_from_file(spectrum, output)
     typer.echo(
@@ -356,8 +356,9 @@ def lines(
     Labels that are not given are those that predict finds.
     """
     from harpsstar.cli._lines import show_check, show_line_summary
-    from harpsstar.evaluate.lines import check_and_write, summarise
-    from harpsstar.synth.inputs import root
+    from harpsstar.evaluate.line_tables import check_and_write
+    from harpsstar.evaluate.lines import summarise
+    from harpsstar.grid.inputs import root
 
     if check is None:
         return show_line_summary(summarise(root()))

@@ -56,8 +56,8 @@ def train(
     """
     from harpsstar.cli._progress import Stages, work_folder
     from harpsstar.train import world
-    from harpsstar.train.loop import train as train_network
     from harpsstar.train.recipes import read_recipe
+    from harpsstar.train.run import train as train_network
 
     plan = read_recipe(recipe, tuple(change or ()))
     folder = work_folder(output, work)

@@ -29,12 +29,12 @@ from harpsstar.evaluate.bound import (
 from harpsstar.infer.calibrate import trials
 from harpsstar.infer.estimate import Estimator
 from harpsstar.labels import LABELS, NAMES, TEFF
+from harpsstar.mock.simulate import Priors, Simulator, Stars
+from harpsstar.model.emulator import Emulator
 from harpsstar.nn.zoo import Model
 from harpsstar.spectra.frame import canonical_wavelengths
-from harpsstar.synth.emulator import Emulator
 from harpsstar.train.recipes import Recipe
 from harpsstar.train.samples import simulator_for
-from harpsstar.train.simulate import Priors, Simulator, Stars
 
 #: Degree of the polynomial of each order's continuum in :mod:`harpsstar.spectra.continuum`.
 CONTINUUM_DEGREE = 4

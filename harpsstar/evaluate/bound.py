@@ -16,10 +16,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from harpsstar.model.emulator import Emulator, PerSpectrum
+from harpsstar.model.sampler import Sampler
+
 from ..infer.parameters import expected_slopes
 from ..labels import LABELS, NAMES, NUISANCES
-from ..synth.emulator import Emulator, PerSpectrum
-from ..synth.sampler import Sampler
 
 # Stars at once: bounds the memory of seven derivatives of 32,768 pixels.
 _STARS_AT_ONCE = 16

@@ -21,10 +21,10 @@ from harpsstar.evaluate.accuracy import drawer, fresh_stars, recipe_of
 from harpsstar.infer.calibrate import trials
 from harpsstar.infer.estimate import Estimator
 from harpsstar.labels import LABELS, NAMES
+from harpsstar.model.emulator import Emulator
 from harpsstar.nn.zoo import Model
 from harpsstar.plotting import SERIES, new_figure, save, style
 from harpsstar.spectra.frame import canonical_wavelengths
-from harpsstar.synth.emulator import Emulator
 
 #: Ends of the bins of temperature, K.
 TEFF_BINS: tuple[tuple[float, float], ...] = ((3500.0, 5000.0), (5000.0, 6500.0), (6500.0, 9750.0))

@@ -15,10 +15,10 @@ from torch import Tensor
 
 from harpsstar.evaluate.bound import information
 from harpsstar.labels import NAMES
+from harpsstar.model.emulator import Emulator
+from harpsstar.model.nodes import AXES, STENCILS, lagrange_weights
+from harpsstar.model.relations import vmac_relation
 from harpsstar.spectra.frame import canonical_wavelengths
-from harpsstar.synth.emulator import Emulator
-from harpsstar.synth.nodes import AXES, STENCILS, lagrange_weights
-from harpsstar.synth.relations import vmac_relation
 
 #: Where label biases are taken, K: outside, few lines or few stars make medians hard to read.
 TEFF_RANGE = (4500.0, 7000.0)
@@ -186,7 +186,7 @@ def predict_left_out(emulator: Emulator, axis: int) -> tuple[Tensor, Tensor]:
     ----------
     emulator : Emulator
     axis : int
-        Index into :data:`harpsstar.synth.nodes.AXES`.
+        Index into :data:`harpsstar.model.nodes.AXES`.
 
     Returns
     -------

@@ -20,8 +20,8 @@ from harpsstar.infer import quality
 from harpsstar.infer.predict import Predictor
 from harpsstar.infer.prepare import Prepared, prepared_from
 from harpsstar.labels import LABELS
+from harpsstar.mock.simulate import Simulator, Stars, on_relations, stars_at
 from harpsstar.spectra.frame import C_KM_S, Pixels, canonical_wavelengths
-from harpsstar.train.simulate import Simulator, Stars, on_relations, stars_at
 
 #: Kinds of spectra.
 KINDS = ("in the grid", "strange", "noise only", "corrupted")

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harpsstar.evaluate.lines import Check, Stretch, name_of
+from harpsstar.evaluate.lines import Check, Stretch
+from harpsstar.model.opacity import name_of
 from harpsstar.plotting import BLACK, BLUE, ORANGE, RED, apart, new_figure, save
 
 if TYPE_CHECKING:

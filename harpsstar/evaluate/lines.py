@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,30 +19,23 @@ from scipy.ndimage import find_objects, gaussian_filter1d, label
 
 from harpsstar.errors import InputsMissingError
 from harpsstar.infer.prepare import Prepared, prepare
-from harpsstar.io.results import check_table_output, provenance
 from harpsstar.labels import NAMES, NUISANCES, RV
-from harpsstar.outputs import replacing
-from harpsstar.outputs.kinds import ECSV
-from harpsstar.spectra import continuum
-from harpsstar.spectra.frame import C_KM_S, canonical_wavelengths
-from harpsstar.spectra.noise import MAD_TO_SIGMA
-from harpsstar.spectra.velocity import bank_of
-from harpsstar.synth import linelist
-from harpsstar.synth.emulator import Emulator
-from harpsstar.synth.linelist import LineArray
-from harpsstar.synth.nodes import AXES
-from harpsstar.synth.opacity import (
+from harpsstar.model import linelist
+from harpsstar.model.emulator import Emulator
+from harpsstar.model.linelist import LineArray
+from harpsstar.model.nodes import AXES
+from harpsstar.model.opacity import (
     LINE_DTYPE,
     calibrated_lines,
     line_width,
-    name_of,
     profile,
     strength,
 )
-from harpsstar.synth.relations import alpha_relation, vmac_relation, vmic_relation
-
-if TYPE_CHECKING:
-    from astropy.table import Table
+from harpsstar.model.relations import alpha_relation, vmac_relation, vmic_relation
+from harpsstar.model.templates import bank_of
+from harpsstar.spectra import continuum
+from harpsstar.spectra.frame import C_KM_S, canonical_wavelengths
+from harpsstar.spectra.noise import MAD_TO_SIGMA
 
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -432,77 +424,3 @@ def summarise(root: Path) -> Summary:
 def _counts(values: npt.NDArray[np.str_], moved: Mask) -> dict[str, tuple[int, int]]:
     calibrated = Counter(values[moved].tolist())
     return {name: (n, calibrated[name]) for name, n in Counter(values.tolist()).most_common()}
-
-
-#: Columns of :func:`table`: name, unit, format, description.
-COLUMNS = (
-    ("wavelength", "Angstrom", ".3f", "Where the residual is largest, rest wavelength in air"),
-    ("low", "Angstrom", ".3f", "First wavelength of the stretch"),
-    ("high", "Angstrom", ".3f", "Last wavelength of the stretch"),
-    ("residual", "", ".4f", "Observed - model there, smoothed, in units of the continuum"),
-    ("width", "mAngstrom", ".2f", "Equivalent width, observed - model"),
-    ("width_err", "mAngstrom", ".2f", "Its error from photon noise"),
-    ("species", "", "", "Of the line with most opacity there; 1 is neutral; empty for none"),
-    ("line", "Angstrom", ".3f", "Its wavelength in air"),
-    ("excitation", "eV", ".3f", "Its lower level"),
-    ("log_gf", "dex", ".3f", "Its log gf, calibrated"),
-    ("delta_log_gf", "dex", ".3f", "What the calibration on the Sun added; nan for nothing"),
-    ("source", "", "", "Where the line comes from"),
-    ("rivals", "", "", "Other lines of nearly as much opacity"),
-)
-
-
-def table(result: Check) -> Table:
-    """Return the stretches as a table with units and descriptions, and the star as metadata."""
-    from astropy.table import Column, Table
-
-    rows = [_cells(stretch) for stretch in result.stretches]
-    out = Table(meta=provenance("harpsstar synth lines --check") | {
-        "file": Path(result.file).name, "star": result.star, "resolution": result.resolution,
-        "median": result.median, "scatter": result.scatter, "threshold": result.threshold,
-        "lines": result.list_name,
-    })  # fmt: skip
-    for i, (name, unit, form, description) in enumerate(COLUMNS):
-        values = np.array([row[i] for row in rows], dtype=float if form else str)
-        out[name] = Column(values, unit=unit or None, format=form or None, description=description)
-    return out
-
-
-def _cells(stretch: Stretch) -> list[float | str]:
-    numbers = [getattr(stretch, name) for name, *_ in COLUMNS[:6]]
-    if len(stretch.lines) == 0:
-        return [*numbers, "", np.nan, np.nan, np.nan, np.nan, "", ""]
-    best = stretch.lines[0]
-    values = [float(best[n]) for n in ("wavelength", "excitation", "log_gf", "delta_log_gf")]
-    rivals = "; ".join(name_of(line) for line in stretch.lines[1:])
-    return [*numbers, str(best["species"]), *values, str(best["source"]), rivals]
-
-
-def write(result: Check, path: Path) -> None:
-    """Write :func:`table` as ECSV; an existing file is only ever replaced whole."""
-    with replacing(check_table_output(path), ECSV) as temporary:
-        table(result).write(temporary, format="ascii.ecsv", overwrite=True)
-
-
-def check_and_write(
-    spectrum: str | Path,
-    root: Path,
-    *,
-    output: Path | None = None,
-    plot: Path | None = None,
-    **options: Any,
-) -> Check:
-    """:func:`check`, then write the table and draw the picture, which are tried before it."""
-    from harpsstar.evaluate.line_plots import draw
-    from harpsstar.plotting import check_picture
-
-    if output is not None:
-        check_table_output(output)
-    if plot is not None:
-        check_picture(plot)
-    result = check(spectrum, root, **options)
-    if output is not None:
-        write(result, output)
-    if plot is not None:
-        draw(result, plot)
-    return result

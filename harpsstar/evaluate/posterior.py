@@ -34,12 +34,12 @@ from harpsstar.infer.fit.options import Options, Uniform
 from harpsstar.infer.fit.result import FitResult
 from harpsstar.infer.fit.space import Space
 from harpsstar.instruments import get_instrument
+from harpsstar.mock.detector import TRAINING_READ_NOISE, Detector
+from harpsstar.model.emulator import Emulator
 from harpsstar.outputs import check_file
 from harpsstar.outputs.kinds import TRIALS
 from harpsstar.plotting import BLUE, new_figure, save, style
 from harpsstar.spectra.frame import C_KM_S, ROWS, canonical_wavelengths
-from harpsstar.synth.emulator import Emulator
-from harpsstar.synth.observe.detector import TRAINING_READ_NOISE, Detector
 
 FloatArray = npt.NDArray[np.float64]
 

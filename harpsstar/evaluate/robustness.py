@@ -12,10 +12,10 @@ from harpsstar.evaluate.accuracy import fresh_stars, recipe_of
 from harpsstar.infer.calibrate import FIRST_GUESS
 from harpsstar.infer.estimate import Estimator
 from harpsstar.labels import NAMES
+from harpsstar.mock.simulate import Exposure, Simulator, Stars
+from harpsstar.model.emulator import Emulator
 from harpsstar.nn.zoo import Model
 from harpsstar.spectra.frame import canonical_wavelengths
-from harpsstar.synth.emulator import Emulator
-from harpsstar.train.simulate import Exposure, Simulator, Stars
 
 #: Overlap of neighbouring orders that is cut off at each end, pixels.
 _OVERLAP = 480

@@ -27,19 +27,20 @@ from harpsstar.evaluate.emulator import (
     label_bias,
     seen,
 )
+from harpsstar.grid import atlas9, synthesis
+from harpsstar.grid.atlas9 import Deck
 from harpsstar.labels import NAMES
-from harpsstar.spectra.frame import canonical_wavelengths
-from harpsstar.synth import atlas9, linelist, synthesis
-from harpsstar.synth.atlas9 import Deck
-from harpsstar.synth.emulator import Emulator
-from harpsstar.synth.linelist import LineArray
-from harpsstar.synth.nodes import AXES
-from harpsstar.synth.relations import (
+from harpsstar.model import linelist
+from harpsstar.model.emulator import Emulator
+from harpsstar.model.linelist import LineArray
+from harpsstar.model.nodes import AXES
+from harpsstar.model.relations import (
     ALPHA_SCATTER,
     VMIC_SCATTER,
     alpha_relation,
     vmic_relation,
 )
+from harpsstar.spectra.frame import canonical_wavelengths
 
 #: Metallicity of the held-out plane, and what its comparison is called.
 PLANE = atlas9.HELD_OUT_CODES["p02"]
@@ -111,7 +112,7 @@ def matching_inputs(metadata: Mapping[str, str], root: Path) -> tuple[list[Deck]
     Returns
     -------
     decks : list of Deck
-    lines : ndarray of :data:`harpsstar.synth.linelist.DTYPE`
+    lines : ndarray of :data:`harpsstar.model.linelist.DTYPE`
         With the calibration on the Sun or without it, whichever the grid has.
 
     Raises

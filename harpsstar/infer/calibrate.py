@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from harpsstar.constants import ONE_SIGMA
-from harpsstar.infer.estimate import TEFF_NODES, Estimate, Estimator, hats
+from harpsstar.infer.estimate import TEFF_NODES, Estimator, hats
+from harpsstar.infer.estimated import Estimate
 from harpsstar.labels import NAMES
 
 #: Standard deviation of the first guess about the truth: K, dex, dex, km/s. Wider than the spacing
@@ -51,7 +52,7 @@ class Exposure(Protocol):
 
 
 class Observer(Protocol):
-    """Draws stars and observes them; :class:`harpsstar.train.simulate.Simulator` is one."""
+    """Draws stars and observes them; :class:`harpsstar.mock.simulate.Simulator` is one."""
 
     resolution: float
     priors: Any

@@ -8,24 +8,23 @@ no longer depends on the first guess or on any smooth response of the instrument
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from harpsstar.infer import parameters as space
-from harpsstar.infer.mismatch import load_mismatch, load_model_error
+from harpsstar.infer.estimated import Estimate
 from harpsstar.infer.posterior import posterior_inside
 from harpsstar.infer.refine import Refined, goodness, refine, without_cosmics
 from harpsstar.infer.slopes import spectra_at
 from harpsstar.infer.uncertainty import noise_in, systematic
 from harpsstar.labels import LABELS
+from harpsstar.model.emulator import Emulator
+from harpsstar.model.fourier import in_blocks
+from harpsstar.model.mismatch import load_mismatch, load_model_error
 from harpsstar.nn.projector import ProjectorNetwork
 from harpsstar.nn.zoo import Model, unscale_labels
 from harpsstar.spectra import continuum
-from harpsstar.synth.emulator import Emulator
-from harpsstar.synth.fourier import in_blocks
 
 #: Passes of continuum and network.
 N_PASSES = 2
@@ -35,49 +34,6 @@ TEFF_NODES = (3500.0, 5000.0, 6500.0, 9750.0)
 _AT_ONCE = 32
 #: Pixels to either side whose mean is the level of the noise, and the deepest line it is scaled to.
 _NEAR, _DARKEST = 32, 0.02
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """What is known of B spectra, and the spectra as they were compared.
-
-    Attributes
-    ----------
-    labels : Tensor
-        (B, 4) teff K, logg, m_h, vsini km/s: median of the posterior.
-    covariance : Tensor
-        (B, 4, 4) posterior under the emulator, calibrated: noise and nuisances.
-    noise : Tensor
-        (B, 4, 4) the part of it that differs from exposure to exposure, float64.
-    systematic : Tensor
-        (B, 4, 4) from the error of the models, see :func:`harpsstar.infer.uncertainty.systematic`.
-    nuisances : Tensor
-        (B, n) in the order of :data:`harpsstar.labels.NUISANCES`; rv is what remains of it.
-    rv_err : Tensor
-        (B,) error of rv, km/s.
-    flux, ivar, model : Tensor
-        (B, 8, 4096) normalised flux, inverse variance, emulator at the best parameters.
-    chi2_red : Tensor
-        (B,) reduced chi-squared of flux against model.
-    misfit : Tensor
-        (B,) scatter of flux about model beyond the noise, in units of the continuum.
-    """
-
-    labels: Tensor
-    covariance: Tensor
-    noise: Tensor
-    systematic: Tensor
-    nuisances: Tensor
-    rv_err: Tensor
-    flux: Tensor
-    ivar: Tensor
-    model: Tensor
-    chi2_red: Tensor
-    misfit: Tensor
-
-    def __getitem__(self, rows: slice) -> Estimate:
-        """Return some of the spectra."""
-        return Estimate(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
 
 
 class Estimator:

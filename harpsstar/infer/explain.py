@@ -7,9 +7,7 @@ and nothing is left out at random.
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,31 +16,28 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from harpsstar.errors import ConfigError
 from harpsstar.infer import parameters as space
-from harpsstar.infer.estimate import Estimate
+from harpsstar.infer.estimated import Estimate
+from harpsstar.infer.explanation import CONTINUUM, Array, Explanation
 from harpsstar.infer.predict import Measurement, predictor
 from harpsstar.infer.prepare import Source
 from harpsstar.infer.refine import influence
 from harpsstar.io.given import NOTHING, Given
 from harpsstar.io.results import check_table_output, provenance
 from harpsstar.labels import LABELS, NAMES, NUISANCES
+from harpsstar.model import linelist
+from harpsstar.model.emulator import Emulator
+from harpsstar.model.linelist import LineArray
+from harpsstar.model.opacity import calibrated_lines, line_width, name_of, strength
 from harpsstar.nn.image import ImageNetwork
 from harpsstar.nn.zoo import Network
 from harpsstar.outputs import replacing
 from harpsstar.outputs.kinds import ECSV
 from harpsstar.plotting import check_picture, save
 from harpsstar.spectra.frame import C_KM_S, canonical_wavelengths
-from harpsstar.synth import linelist
-from harpsstar.synth.emulator import Emulator
-from harpsstar.synth.linelist import LineArray
-from harpsstar.synth.opacity import calibrated_lines, line_width, name_of, strength
 
 if TYPE_CHECKING:
     from astropy.table import QTable
-    from matplotlib.figure import Figure
-
-Array = npt.NDArray[np.float64]
 
 #: Components of one species and level nearer than this (Å) are isotopes or hyperfine structure.
 _ONE_LINE = 0.1
@@ -56,98 +51,8 @@ _DARKEST, _SATURATED = 0.05, 1.5
 _WING, _USUAL = 0.08, 0.05
 #: Fewest lines or pixels that a scale is taken from, and its quantile.
 _FEWEST, _QUANTILE = 10, 0.25
-#: What pixels without a line are called.
-CONTINUUM = "continuum"
 _FORMS = {"share": ".4f", "pull": "+.3f"}
 _VSINI = NAMES.index("vsini")
-
-
-@dataclass(frozen=True)
-class Explanation:
-    """What each pixel and line of a spectrum says of each label, see :func:`explain`.
-
-    Labels are in the order of :data:`harpsstar.labels.NAMES`; there are 8 orders of 4096 pixels.
-
-    Attributes
-    ----------
-    file : str
-        As the user named it.
-    labels, sigma : ndarray
-        (4,) K, dex, dex, km/s: the labels, and their errors from noise in least squares.
-    wave : ndarray
-        (8, 4096) rest wavelength in air, Å.
-    flux, model : ndarray
-        (8, 4096) observed over continuum, nan where it is not used, and the emulator.
-    share : ndarray
-        (4, 8, 4096) of the information about a label; sums to 1.
-    pull : ndarray
-        (4, 8, 4096) by how much the pixel moves the label, in units of ``sigma``.
-    line : ndarray of int
-        (8, 4096) row of ``table`` that the pixel belongs to.
-    prior : ndarray
-        (4,) share of what is known that comes from priors and not from pixels.
-    attention : ndarray
-        (blocks, 8, 4096) where the attention blocks of the model's network look; each sums to 1.
-        There are none in the packaged default.
-    table : QTable
-        A row for each line that has pixels, the most informative first: ``wave_air``, ``species``,
-        ``name``, ``n_pixels``, and ``share_`` and ``pull_`` of each label; ``attention``, the mean
-        of the blocks, where the network has some.
-    """
-
-    file: str
-    labels: Array
-    sigma: Array
-    wave: Array
-    flux: Array
-    model: Array
-    share: Array
-    pull: Array
-    line: npt.NDArray[np.int64]
-    prior: Array
-    attention: Array
-    table: QTable
-
-    def __repr__(self) -> str:
-        """One line: the labels and the line that says most of each."""
-        best = ", ".join(f"{name} {value:.4g} (most by {self.top(name, 1)['name'][0]})"
-                         for name, value in zip(NAMES, self.labels, strict=True))  # fmt: skip
-        return f"<Explanation of {self.file or 'a spectrum'}: {best}>"
-
-    def _repr_html_(self) -> str:
-        """The table of lines, for a notebook."""
-        return f"<p>{html.escape(repr(self))}</p>{self.table._repr_html_()}"
-
-    def top(self, label: str, n: int = 10) -> QTable:
-        """Return the `n` lines that say most of a label, the most informative first.
-
-        Raises
-        ------
-        ConfigError
-            There is no such label.
-        """
-        if label not in NAMES:
-            raise ConfigError(f"label {label!r}", expected=f"one of {', '.join(NAMES)}")
-        lines = self.table[self.table["name"] != CONTINUUM]
-        best = np.argsort(-np.asarray(lines[f"share_{label}"]), kind="stable")[:n]
-        return lines[best]
-
-    def plot(self, n: int = 10) -> Figure:
-        """Draw the spectrum, the share of each pixel in each label, and the lines that say most.
-
-        Parameters
-        ----------
-        n : int
-            Lines listed for each label.
-
-        Raises
-        ------
-        InputsMissingError
-            matplotlib is not installed.
-        """
-        from harpsstar.infer.pictures import draw_explanation
-
-        return draw_explanation(self, n)
 
 
 def explain(
@@ -307,7 +212,7 @@ def owners(
 ) -> tuple[npt.NDArray[np.int64], LineArray]:
     """Tell which line each pixel belongs to: the one with most opacity there.
 
-    The opacity of a line is that of :func:`harpsstar.synth.opacity.strength` times a Gaussian core
+    The opacity of a line is that of :func:`harpsstar.model.opacity.strength` times a Gaussian core
     and damping wings. Strengths are scaled by species, and the damping for all lines, to what the
     model shows, for the strengths alone are rough, above all those of molecules.
 
@@ -327,7 +232,7 @@ def owners(
     owner : ndarray of int
         (orders, pixels) row of `lines`; -1 where the pixel belongs to no line, -2 where it does not
         count.
-    lines : ndarray of :data:`harpsstar.synth.opacity.LINE_DTYPE`
+    lines : ndarray of :data:`harpsstar.model.opacity.LINE_DTYPE`
     """
     lines, weight = _lines(star["teff"], star["logg"])
     sigma = line_width(star, resolution) / C_KM_S

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from harpsstar.labels import LABELS, NUISANCES, Label
-from harpsstar.synth.emulator import Emulator
-from harpsstar.synth.relations import (
+from harpsstar.model.emulator import Emulator
+from harpsstar.model.relations import (
     ALPHA_SCATTER,
     VMAC_SCATTER,
     VMIC_SCATTER,

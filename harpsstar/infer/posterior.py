@@ -17,7 +17,7 @@ from harpsstar.constants import ONE_SIGMA
 from harpsstar.infer import parameters as space
 from harpsstar.infer import weighted
 from harpsstar.infer.refine import Refined
-from harpsstar.synth.emulator import Emulator
+from harpsstar.model.emulator import Emulator
 
 _DRAWS = 1024
 #: Draws inside the grid, in effect, without which the star is outside.

@@ -16,19 +16,21 @@ import torch
 
 from harpsstar.errors import CoverageError, ModelError
 from harpsstar.infer import quality
-from harpsstar.infer.estimate import Estimate, Estimator
+from harpsstar.infer.estimate import Estimator
+from harpsstar.infer.estimated import Estimate
 from harpsstar.infer.prepare import Prepared, Source, attempt, failed_row, prepare
 from harpsstar.infer.uncertainty import Uncertainty
 from harpsstar.io.given import NOTHING, Given
 from harpsstar.io.results import Row
 from harpsstar.labels import NAMES, NUISANCES, RV
+from harpsstar.model.emulator import Emulator
+from harpsstar.model.templates import bank_of
 from harpsstar.nn import zoo
 from harpsstar.spectra.companion import find_companion
 from harpsstar.spectra.continuum import LEAST_SHARE
 from harpsstar.spectra.frame import canonical_wavelengths
 from harpsstar.spectra.noise import plateaus, snr_per_pixel
-from harpsstar.spectra.velocity import Bank, bank_of
-from harpsstar.synth.emulator import Emulator
+from harpsstar.spectra.velocity import Bank
 
 #: Pixels with one value, after resampling, that are no coincidence.
 _PLATEAU = 4

@@ -127,7 +127,7 @@ def prepare(
     source : path, open file, HDUList, Reading, Spectrum or SpectrumCollection
         Air wavelengths in the barycentric frame, as :func:`harpsstar.read` returns it.
     bank : Bank
-        From :func:`harpsstar.spectra.velocity.bank_of`.
+        From :func:`harpsstar.model.templates.bank_of`.
     blaze_dir : path, optional
         Folder with blaze files.
     file : str, optional

@@ -16,10 +16,10 @@ from torch import Tensor
 from harpsstar.infer import parameters as space
 from harpsstar.infer.slopes import slopes_at, spectra_at
 from harpsstar.labels import LABELS
+from harpsstar.model.emulator import Emulator
+from harpsstar.model.sampler import Sampler
 from harpsstar.spectra.continuum import legendre
 from harpsstar.spectra.noise import MAD_TO_SIGMA, clip_cosmics
-from harpsstar.synth.emulator import Emulator
-from harpsstar.synth.sampler import Sampler
 
 #: Largest change in one iteration, in working coordinates.
 _LARGEST = {
@@ -142,7 +142,7 @@ def refine(
         Resolving power, one or (B,).
     mismatch : Tensor
         (8, 4096) where the emulator is known to be wrong, and how much relative to its median:
-        see :mod:`harpsstar.infer.mismatch`.
+        see :mod:`harpsstar.model.mismatch`.
     known : bool
         The continuum is 1, the velocity 0 and every nuisance on its relation: for comparison with
         methods that take this for granted.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from harpsstar.infer import parameters as space
-from harpsstar.synth.emulator import Emulator
-from harpsstar.synth.sampler import Sampler
+from harpsstar.model.emulator import Emulator
+from harpsstar.model.sampler import Sampler
 
 
 def spectra_at(

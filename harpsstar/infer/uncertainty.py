@@ -25,12 +25,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from harpsstar.infer.mismatch import ModelError
 from harpsstar.labels import NAMES
+from harpsstar.model.mismatch import ModelError
 from harpsstar.spectra.noise import MAD_TO_SIGMA
 
 if TYPE_CHECKING:
-    from harpsstar.infer.estimate import Estimate
+    from harpsstar.infer.estimated import Estimate
 
 FloatArray = npt.NDArray[np.float64]
 

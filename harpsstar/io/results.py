@@ -27,6 +27,7 @@ import numpy.typing as npt
 
 from harpsstar._version import __version__
 from harpsstar.errors import HarpsstarError, InputsMissingError, OutputError, ReadError
+from harpsstar.formatting import printable
 from harpsstar.io.extra import add_extra, flat
 from harpsstar.io.model_facts import model_facts
 from harpsstar.labels import LABELS, NAMES, RV
@@ -435,18 +436,6 @@ def _values(values: Any, kind: Kind) -> npt.NDArray[Any]:
         return np.array(values, dtype=np.int64)
     array = np.array([np.nan if v is None else v for v in values], dtype=float)
     return array.reshape(-1, 4, 4) if kind == "matrix" else array
-
-
-def printable(value: Any) -> str:
-    """Return text that every format can hold.
-
-    Control characters and undecoded bytes are escaped; blanks at the ends, which FITS and VOTable
-    lose, are taken off.
-    """
-    text = "" if value is None else str(value).strip()
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text
-    )
 
 
 def _plain(value: Any) -> Any:

@@ -15,7 +15,6 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from harpsstar._packaged import Packaged
-from harpsstar._tensors import write_tensors
 from harpsstar.errors import ModelError
 from harpsstar.labels import CENTRE, HALF_RANGE, NAMES
 from harpsstar.nn.attention import AttentionNetwork
@@ -24,6 +23,7 @@ from harpsstar.nn.image import ImageNetwork
 from harpsstar.nn.projector import ProjectorNetwork
 from harpsstar.nn.resnet import ResNet
 from harpsstar.nn.rounding import pack, unpack
+from harpsstar.outputs.tensors import write_tensors
 
 FORMAT = "harpsstar-model-1"
 

@@ -57,7 +57,7 @@ def find_companion(
     vsini : float
         Of the star, km/s.
     bank : Bank
-        Templates, see :func:`harpsstar.spectra.velocity.bank_of`.
+        Templates, see :func:`harpsstar.model.templates.bank_of`.
 
     Returns
     -------

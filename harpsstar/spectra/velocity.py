@@ -1,4 +1,4 @@
-"""Radial velocity by cross-correlation with a bank of emulator templates.
+"""Radial velocity by cross-correlation with a bank of templates.
 
 Two steps. A coarse one compares the whole bank with the spectrum over the full velocity range by
 FFT on a logarithmic wavelength grid; the compared quantity is χ² with weights, so that masked
@@ -9,8 +9,6 @@ pixels and solves for the velocity by Gauss–Newton, without resampling what wa
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -18,28 +16,11 @@ from scipy.fft import irfft, rfft
 
 from harpsstar.constants import MAD_TO_SIGMA
 from harpsstar.errors import CoverageError
-from harpsstar.labels import VMIC
 from harpsstar.spectra.continuum import rough_continuum
 from harpsstar.spectra.frame import C_KM_S, FloatArray, Pixels, keys_weights
 
-if TYPE_CHECKING:
-    from harpsstar.synth.emulator import Emulator
-
-#: Stars of the bank: teff, logg, m_h.
-STARS: tuple[tuple[float, float, float], ...] = (
-    (3750, 1.0, 0.0), (3750, 4.5, 0.0), (4250, 1.5, -0.5), (4250, 4.5, 0.0),
-    (4250, 1.0, -2.0), (4750, 2.5, 0.0), (4750, 2.5, -1.0), (4750, 2.0, -2.0),
-    (4750, 4.5, 0.0), (5250, 3.0, -1.5), (5250, 4.5, 0.0), (5250, 4.5, -1.0),
-    (5750, 4.5, 0.0), (5750, 4.5, -0.5), (5750, 4.5, -1.5), (5750, 4.0, -2.5),
-    (6250, 4.0, 0.0), (6250, 4.0, -0.5), (6250, 4.0, -1.5), (6750, 4.0, 0.0),
-    (6750, 4.0, -1.0), (7500, 4.0, 0.0), (8250, 4.0, 0.0), (9250, 4.0, 0.0),
-)  # fmt: skip
-#: Rotation velocities of the bank, km/s.
-ROTATIONS: tuple[float, ...] = (2.0, 6.0, 13.0, 28.0)
-
-_VMAC = 3.0  # km/s, of all templates
-_DECIMATION = 4  # emulator pixels in one pixel of the coarse grid: 2.4 km/s
-_RANK = 40  # principal components of the bank: rms 1e-3 of the continuum is left out
+#: Emulator pixels in one pixel of the coarse grid: 2.4 km/s.
+DECIMATION = 4
 _ITERATIONS = 8
 _CLIPPED = 2  # iterations after which the clipped pixels are final
 _CONVERGED = 3e-3  # km/s
@@ -114,14 +95,11 @@ class Bank:
     @property
     def n_coarse(self) -> int:
         """Pixels of the coarse grid."""
-        return self.templates.shape[1] // _DECIMATION
-
-
-_banks: WeakKeyDictionary[Emulator, Bank] = WeakKeyDictionary()
+        return self.templates.shape[1] // DECIMATION
 
 
 def measure_velocity(
-    pixels: Pixels, templates: Emulator | Bank, *, guess: float | None = None, width: float = 300.0
+    pixels: Pixels, bank: Bank, *, guess: float | None = None, width: float = 300.0
 ) -> Velocity:
     """Find the radial velocity, and a first idea of the star.
 
@@ -133,8 +111,8 @@ def measure_velocity(
     ----------
     pixels : Pixels
         From :func:`harpsstar.spectra.frame.pixels_from`; orders or one dimension.
-    templates : Bank or Emulator
-        From :func:`bank_of`, which is called with an emulator.
+    bank : Bank
+        Templates.
     guess : float, optional
         Centre of the search, km/s; 0 by default.
     width : float
@@ -149,7 +127,6 @@ def measure_velocity(
     CoverageError
         If no usable pixel lies where the templates are valid over the whole search.
     """
-    bank = templates if isinstance(templates, Bank) else bank_of(templates)
     centre = 0.0 if guess is None else float(guess)
     wave, depth, weight = _depths(pixels, bank, abs(centre) + width)
     velocities, pull, _, power = template_pulls(wave, depth, weight, bank, centre, width)
@@ -176,62 +153,6 @@ def measure_velocity(
     )
 
 
-def bank_of(emulator: Emulator) -> Bank:
-    """Templates of an emulator, computed at the first call and kept."""
-    if emulator not in _banks:
-        _banks[emulator] = _build_bank(emulator)
-    return _banks[emulator]
-
-
-def _build_bank(emulator: Emulator) -> Bank:
-    import torch
-
-    stars = np.array(STARS)
-    # Giants and hot stars have more microturbulence; either end of the grid is near enough.
-    vmic = np.where((stars[:, 0] > 6500) | (stars[:, 1] < 3), VMIC.high, VMIC.low)
-    labels = np.array([(*star, v) for v in ROTATIONS for star in stars])
-    vmics = np.tile(vmic, len(ROTATIONS))
-    with torch.no_grad():
-        known = emulator.contains(
-            *(torch.tensor(x, dtype=torch.float32) for x in (*labels[:, :3].T, vmics))
-        ).numpy()
-        labels, vmics = labels[known], vmics[known]
-        flux = emulator(
-            torch.tensor(labels, dtype=torch.float32),
-            vmic=torch.tensor(vmics, dtype=torch.float32),
-            vmac=torch.full((len(vmics),), _VMAC),
-        ).numpy()
-        log_wave = emulator.log_wave.numpy()
-    # An envelope is smooth: what it needs is one pixel in four.
-    sparse = flux[:, _DECIMATION // 2 :: _DECIMATION].astype(np.float64)
-    wave = np.broadcast_to(np.exp(log_wave[_DECIMATION // 2 :: _DECIMATION]), sparse.shape)
-    envelope = rough_continuum(Pixels(wave, sparse, np.ones_like(sparse)))
-    templates = np.empty_like(flux)
-    for row, (spectrum, level) in enumerate(zip(flux, envelope, strict=True)):
-        templates[row] = 1.0 - spectrum / np.interp(log_wave, np.log(wave[row]), level)
-    n = templates.shape[1] // _DECIMATION
-    coarse = templates[:, : n * _DECIMATION].reshape(len(templates), n, _DECIMATION).mean(axis=-1)
-    shares, components = zip(*(_compressed(x) for x in (coarse, coarse**2)), strict=True)
-    return Bank(
-        log_wave0=float(log_wave[0]),
-        log_step=float((log_wave[-1] - log_wave[0]) / (log_wave.size - 1)),
-        labels=labels,
-        vmic=vmics,
-        templates=templates,
-        coarse=rfft(np.stack(components), axis=-1),
-        shares=np.stack(shares),
-    )
-
-
-def _compressed(
-    rows: npt.NDArray[np.float32],
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Shares (k, r) and components (r, n) whose product is nearly `rows` (k, n)."""
-    value, vector = np.linalg.eigh((rows @ rows.T).astype(np.float64))
-    basis = vector[:, -_RANK:].astype(np.float32)
-    return basis, basis.T @ rows
-
-
 def _depths(pixels: Pixels, bank: Bank, fastest: float) -> tuple[FloatArray, ...]:
     """Wavelength (logarithm), line depth and weight of all usable pixels, one-dimensional.
 
@@ -240,7 +161,7 @@ def _depths(pixels: Pixels, bank: Bank, fastest: float) -> tuple[FloatArray, ...
     """
     continuum = rough_continuum(pixels)
     usable = (pixels.ivar > 0) & np.isfinite(pixels.flux)
-    margin = np.log1p(fastest / C_KM_S) + 4 * _DECIMATION * bank.log_step
+    margin = np.log1p(fastest / C_KM_S) + 4 * DECIMATION * bank.log_step
     end = bank.log_wave0 + bank.log_step * (bank.templates.shape[1] - 1)
     log_wave = np.log(pixels.wave)
     usable &= (log_wave > bank.log_wave0 + margin) & (log_wave < end - margin)
@@ -288,14 +209,14 @@ def template_pulls(
         Σ w (y − ȳ)², the χ² there is to remove.
     """
     n = bank.n_coarse
-    index = ((log_wave - bank.log_wave0) / (bank.log_step * _DECIMATION)).astype(int)
+    index = ((log_wave - bank.log_wave0) / (bank.log_step * DECIMATION)).astype(int)
     total = weight.sum()
     # Relative to the mean, so that the free offset drops out of the sums early and float32 holds.
     depth = depth - (weight @ depth) / total
     data = np.stack([np.bincount(index, weight, n), np.bincount(index, weight * depth, n)]) / total
     f_weight, f_depth = rfft(data.astype(np.float32), axis=-1).conj()
     low, high = (
-        round(np.log1p((centre + sign * width) / C_KM_S) / (bank.log_step * _DECIMATION))
+        round(np.log1p((centre + sign * width) / C_KM_S) / (bank.log_step * DECIMATION))
         for sign in (-1, 1)
     )
     lags = np.arange(low, high + 1)
@@ -307,7 +228,7 @@ def template_pulls(
     shares = bank.shares[[0, 0, 1]]
     cross, mean, square = (shares @ curves).astype(np.float64)
     variance = np.maximum(square - mean**2, 1e-8)
-    velocities = C_KM_S * np.expm1(lags * _DECIMATION * bank.log_step)
+    velocities = C_KM_S * np.expm1(lags * DECIMATION * bank.log_step)
     pull = np.sqrt(total / variance) * cross
     return velocities, pull, cross / variance, float(weight @ depth**2)
 

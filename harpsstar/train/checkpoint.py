@@ -11,8 +11,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from harpsstar._tensors import write_tensors
 from harpsstar.errors import TrainingError
+from harpsstar.outputs.tensors import write_tensors
 
 FORMAT = "harpsstar-checkpoint-1"
 

@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 from harpsstar.constants import ONE_SIGMA
 from harpsstar.labels import NAMES
+from harpsstar.model.emulator import Emulator
 from harpsstar.nn.dae import Denoised, DenoisingAutoEncoder
 from harpsstar.nn.heads import Gaussian
 from harpsstar.nn.image import ImageNetwork, SpectralImage
 from harpsstar.nn.rounding import rounded
 from harpsstar.nn.zoo import unscale_covariance, unscale_labels
-from harpsstar.synth.emulator import Emulator
-from harpsstar.train.fit import Batch, Fit, Progress, Task
+from harpsstar.train.loop import Batch, Fit, Progress, Task
 from harpsstar.train.recipes import COMPONENTS_FROM, ImageRecipe, OptimiserOptions
 from harpsstar.train.result import Trained
 from harpsstar.train.stream import Stream, stream_for, window

@@ -9,14 +9,14 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from harpsstar._tensors import write_tensors
 from harpsstar.infer.calibrate import calibrate
 from harpsstar.infer.estimate import Estimator
+from harpsstar.model.emulator import Emulator
 from harpsstar.nn.projector import ProjectorNetwork
 from harpsstar.nn.rounding import rounded
+from harpsstar.outputs.tensors import write_tensors
 from harpsstar.spectra.frame import canonical_wavelengths
-from harpsstar.synth.emulator import Emulator
-from harpsstar.train.fit import Batch, Fit, Progress, Task
+from harpsstar.train.loop import Batch, Fit, Progress, Task
 from harpsstar.train.recipes import Recipe
 from harpsstar.train.result import Trained
 from harpsstar.train.samples import fit_projector, make_samples, simulator_for

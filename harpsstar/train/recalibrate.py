@@ -11,12 +11,12 @@ from torch import Tensor
 
 from harpsstar.config import from_mapping, to_mapping
 from harpsstar.errors import ModelError
+from harpsstar.model.emulator import Emulator
 from harpsstar.nn.image import ImageNetwork
 from harpsstar.nn.projector import ProjectorNetwork
 from harpsstar.nn.zoo import Model, load, save
-from harpsstar.synth.emulator import Emulator
-from harpsstar.train.fit import Progress
 from harpsstar.train.images import calibrate_image
+from harpsstar.train.loop import Progress
 from harpsstar.train.projector import calibrate_network
 from harpsstar.train.recipes import CalibrationOptions, ImageRecipe, Recipe, recipe_from
 from harpsstar.train.stream import stream_for

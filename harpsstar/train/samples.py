@@ -9,14 +9,14 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from harpsstar._tensors import write_tensors
 from harpsstar.instruments import get_instrument
+from harpsstar.mock.simulate import Exposure, Simulator
+from harpsstar.model.emulator import Emulator
 from harpsstar.nn.projector import ProjectorNetwork
 from harpsstar.nn.zoo import scale_labels
+from harpsstar.outputs.tensors import write_tensors
 from harpsstar.spectra.frame import ROWS, canonical_wavelengths
-from harpsstar.synth.emulator import Emulator
 from harpsstar.train.recipes import ImageRecipe, Recipe
-from harpsstar.train.simulate import Exposure, Simulator
 
 #: Spectra (stars) in a shard.
 SHARD = 1024

@@ -11,15 +11,15 @@ from typing import Protocol, cast
 import torch
 from torch import Tensor
 
-from harpsstar.infer.mismatch import draw_errors
 from harpsstar.labels import LABELS
+from harpsstar.mock.simulate import Simulator, Stars
+from harpsstar.model.emulator import Emulator
+from harpsstar.model.mismatch import draw_errors
 from harpsstar.nn.zoo import scale_labels
 from harpsstar.spectra.frame import canonical_wavelengths
-from harpsstar.synth.emulator import Emulator
-from harpsstar.train.fit import Batch
+from harpsstar.train.loop import Batch
 from harpsstar.train.recipes import ImageRecipe
 from harpsstar.train.samples import simulator_for
-from harpsstar.train.simulate import Simulator, Stars
 from harpsstar.train.world import World
 
 #: Microturbulence of the paper's spectra, km/s.
@@ -146,7 +146,7 @@ class OursStream:
     """Spectra as the default network sees them, at one SNR: see :class:`~.simulate.Simulator`.
 
     Every star is seen once. With ``data.model_error`` the spectra are also wrong by what the models
-    of real stars are, see :func:`harpsstar.infer.mismatch.draw_errors`.
+    of real stars are, see :func:`harpsstar.model.mismatch.draw_errors`.
 
     Parameters
     ----------

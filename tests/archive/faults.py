@@ -11,7 +11,7 @@ import numpy as np
 from astropy.io import fits
 
 from harpsstar.io.files import MAX_BYTES, MAX_CARDS, MAX_PIXELS
-from harpsstar.synth.observe import observe_star
+from harpsstar.mock import observe_star
 
 
 def good(seed: int = 0, format: str = "s1d", **changes) -> bytes:

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harpsstar.archive import facts
 from harpsstar.archive.discover import Selection, survey
-from harpsstar.archive.facts import Facts, night_of, read_facts
-from harpsstar.archive.files import find
 from harpsstar.archive.journal import Journal
 from harpsstar.errors import ConfigError
+from harpsstar.io import facts
+from harpsstar.io.facts import Facts, night_of, read_facts
 from harpsstar.io.observation import star_key, star_names
-from harpsstar.synth.observe import blaze_frame
+from harpsstar.io.paths import find
+from harpsstar.mock import blaze_frame
 from tests.archive.faults import card, content, good
 
 

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from harpsstar.archive.batch import Options
 from harpsstar.archive.discover import Selection
 from harpsstar.archive.export import export_journal, read_results
-from harpsstar.archive.facts import moment_of, night_of
 from harpsstar.archive.journal import Journal, StorageError, journal_of
 from harpsstar.archive.pool import Inline
 from harpsstar.archive.report import write_report
@@ -23,6 +22,7 @@ from harpsstar.archive.summary import summarise
 from harpsstar.archive.watch import watch_files
 from harpsstar.infer.fit.batch import Job, fit_files
 from harpsstar.infer.fit.options import Options as FitOptions
+from harpsstar.io.facts import moment_of, night_of
 from harpsstar.io.results import EXTENSIONS, read_table
 from tests.archive.faults import card, good
 

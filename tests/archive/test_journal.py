@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harpsstar.archive.files import Found
 from harpsstar.archive.journal import BusyError, Journal, Record, StorageError
 from harpsstar.errors import ReadError
+from harpsstar.io.paths import Found
 from harpsstar.io.results import WITHOUT_NOISE, Row
 
 STAMP = (1, 2, 3)

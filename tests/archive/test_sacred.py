@@ -7,12 +7,12 @@ import pytest
 from harpsstar import read_table
 from harpsstar.archive.batch import Options, plan_files, predict_files
 from harpsstar.archive.discover import Selection
-from harpsstar.archive.facts import OWN_TABLE
 from harpsstar.archive.journal import BusyError, Journal, journal_of
 from harpsstar.archive.watch import watch_files
 from harpsstar.errors import OutputError
+from harpsstar.io.facts import OWN_TABLE
 from harpsstar.io.results import Row, to_table, write_table
-from harpsstar.synth.observe import blaze_frame, observe_star, write
+from harpsstar.mock import blaze_frame, observe_star, write
 
 
 def content(folder):

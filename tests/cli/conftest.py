@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from harpsstar.synth.emulator import Emulator
-from harpsstar.synth.observe import blaze_frame, observe, write
+from harpsstar.mock import blaze_frame, observe, write
+from harpsstar.model.emulator import Emulator
 
 
 @pytest.fixture(scope="session")

@@ -9,10 +9,10 @@ import pytest
 from astropy.table import QTable
 from typer.testing import CliRunner
 
-from harpsstar.archive.files import Found
 from harpsstar.archive.journal import Journal, Record, journal_of
 from harpsstar.cli import app
 from harpsstar.cli.exit import ExitCode
+from harpsstar.io.paths import Found
 from harpsstar.io.results import Row, read_table, to_table, write_table
 from tests.archive.test_summary import NOISE, epochs
 

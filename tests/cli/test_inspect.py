@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 import harpsstar
 from harpsstar.cli import app
 from harpsstar.cli.exit import ExitCode
-from harpsstar.synth.emulator import Emulator
+from harpsstar.model.emulator import Emulator
 
 
 def inspect(path):

@@ -17,7 +17,7 @@ from harpsstar.cli import app
 from harpsstar.cli._files import Reads, Writes, roles
 from harpsstar.cli.exit import ExitCode
 from harpsstar.io.results import Row, to_table, write_table
-from harpsstar.synth.observe import observe_star, write
+from harpsstar.mock import observe_star, write
 
 #: Parameters that are text and name no file.
 _NO_FILES = {

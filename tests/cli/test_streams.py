@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from harpsstar.synth.observe import observe_star, write
+from harpsstar.mock import observe_star, write
 
 
 @pytest.fixture(scope="module")

@@ -12,13 +12,13 @@ from typer.testing import CliRunner
 
 from harpsstar.cli import _progress, app
 from harpsstar.cli.exit import ExitCode
+from harpsstar.grid import build, inputs
 from harpsstar.io import read
 from harpsstar.labels import LABELS
-from harpsstar.synth import grid, inputs
-from harpsstar.synth.emulator import Emulator
-from harpsstar.synth.observe import FORMATS, observe, observe_star
-from harpsstar.synth.relations import vmac_relation, vmic_relation
-from tests.synth.server import serve
+from harpsstar.mock import FORMATS, observe, observe_star
+from harpsstar.model.emulator import Emulator
+from harpsstar.model.relations import vmac_relation, vmic_relation
+from tests.grid.server import serve
 
 SUN = ("--teff", 5772, "--logg", 4.44)
 
@@ -147,8 +147,8 @@ class TestGrid:
             told.update(options, folder=folder)
             return compute(folder, **options)
 
-        monkeypatch.setattr(grid, "compute", stand_in)
-        monkeypatch.setattr(grid, "compress", compress)
+        monkeypatch.setattr(build, "compute", stand_in)
+        monkeypatch.setattr(build, "compress", compress)
         return synth("grid", *arguments), told
 
     def test_options_reach_the_computation(self, monkeypatch, tmp_path):
@@ -159,8 +159,8 @@ class TestGrid:
 
         result, told = self.run(monkeypatch, compute, "-o", "mine.safetensors", "--jobs", 3)
         assert result.exit_code == ExitCode.OK
-        assert (told["vmic"], told["alpha"], told["jobs"]) == (grid.VMIC, grid.ALPHA, 3)
-        assert told["compressed"] == (grid.VMIC, grid.ALPHA)
+        assert (told["vmic"], told["alpha"], told["jobs"]) == (build.VMIC, build.ALPHA, 3)
+        assert told["compressed"] == (build.VMIC, build.ALPHA)
         assert told["folder"] == Path("work-mine")
         assert told["nodes"] == Path("work-mine/nodes")
         assert told["root"] == tmp_path / "cache"

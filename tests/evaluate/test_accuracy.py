@@ -17,10 +17,10 @@ from harpsstar.evaluate.accuracy import (
     training_nuisances,
 )
 from harpsstar.labels import NAMES
+from harpsstar.mock.simulate import Priors
+from harpsstar.model.emulator import Emulator
 from harpsstar.nn import zoo
-from harpsstar.synth.emulator import Emulator
 from harpsstar.train.recipes import Recipe, read_recipe
-from harpsstar.train.simulate import Priors
 
 
 @pytest.fixture(scope="module")

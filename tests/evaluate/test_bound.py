@@ -20,7 +20,7 @@ from harpsstar.evaluate.bound import (
     prior_precision,
 )
 from harpsstar.labels import LABELS
-from harpsstar.synth.emulator import Emulator
+from harpsstar.model.emulator import Emulator
 
 N_WAVE = 3000
 WAVE = np.linspace([5102.0, 5114.0], [5115.0, 5128.0], 700, axis=1)

@@ -10,15 +10,15 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from harpsstar._tensors import write_tensors
 from harpsstar.cli import app
 from harpsstar.cli.exit import ExitCode
 from harpsstar.errors import InputsMissingError
 from harpsstar.evaluate import synthesis as comparing
 from harpsstar.evaluate.emulator import emulator_accuracy, label_bias, observed_as, predict_left_out
 from harpsstar.labels import NAMES
-from harpsstar.synth.emulator import Emulator
-from harpsstar.synth.grid_file import GRID_FORMAT
+from harpsstar.model.emulator import Emulator
+from harpsstar.model.grid_file import GRID_FORMAT
+from harpsstar.outputs.tensors import write_tensors
 
 LINES = 6
 WAVE = 2000

@@ -14,13 +14,13 @@ from typer.testing import CliRunner
 from harpsstar import plotting
 from harpsstar.cli import app
 from harpsstar.errors import InputsMissingError, OutputError
-from harpsstar.evaluate import line_plots, lines
+from harpsstar.evaluate import line_plots, line_tables, lines
 from harpsstar.infer.prepare import _UNKNOWN, Prepared
 from harpsstar.labels import NAMES
+from harpsstar.model import linelist, opacity
+from harpsstar.model.emulator import Emulator
 from harpsstar.spectra.frame import C_KM_S, Canonical, canonical_wavelengths
 from harpsstar.spectra.velocity import Velocity
-from harpsstar.synth import linelist
-from harpsstar.synth.emulator import Emulator
 
 LOG0, STEP, N_WAVE = float(np.log(5010.0)), 2e-6, 38400
 GRID_WAVE = np.exp(LOG0 + STEP * np.arange(N_WAVE))
@@ -120,8 +120,8 @@ def test_and_named(result):
         best = stretch.lines[0]
         assert abs(best["wavelength"] - stretch.wavelength) < 0.03
         assert str(best["species"]) == ("Ti 2" if stretch.width > 0 else "Fe 1")
-    assert lines.name_of(list_of(EXTRA, "Ti 2")[0]) == "Ti II 5101.95"
-    assert lines.name_of(list_of(EXTRA, "MgH 1")[0]) == "MgH 5101.95"
+    assert opacity.name_of(list_of(EXTRA, "Ti 2")[0]) == "Ti II 5101.95"
+    assert opacity.name_of(list_of(EXTRA, "MgH 1")[0]) == "MgH 5101.95"
 
 
 def test_velocity_and_continuum_are_fitted_too(result):
@@ -201,9 +201,9 @@ def test_lines_meet_their_calibration():
 
 
 def test_the_table_has_units_and_says_what_it_is_of(result, tmp_path):
-    lines.write(result, tmp_path / "lines.ecsv")
+    line_tables.write(result, tmp_path / "lines.ecsv")
     table = Table.read(tmp_path / "lines.ecsv")
-    assert table.colnames == [name for name, *_ in lines.COLUMNS]
+    assert table.colnames == [name for name, *_ in line_tables.COLUMNS]
     assert {name: str(table[name].unit) for name in ("wavelength", "width", "log_gf")} == {
         "wavelength": "Angstrom", "width": "mAngstrom", "log_gf": "dex",
     }  # fmt: skip
@@ -211,7 +211,7 @@ def test_the_table_has_units_and_says_what_it_is_of(result, tmp_path):
     assert set(table["species"]) == {"Fe 1", "Ti 2"}
     assert table.meta["file"] == "star.fits"
     assert table.meta["star"]["teff"] == 5800.0
-    lines.write(dataclasses.replace(result, stretches=()), tmp_path / "lines.ecsv")
+    line_tables.write(dataclasses.replace(result, stretches=()), tmp_path / "lines.ecsv")
     assert len(Table.read(tmp_path / "lines.ecsv")) == 0
 
 
@@ -250,7 +250,7 @@ def test_outputs_that_cannot_be_are_refused_before_the_work(tmp_path):
         (None, tmp_path / "a.gif"), (None, tmp_path / "none" / "a.png"),
     ):  # fmt: skip
         with pytest.raises((OutputError, InputsMissingError)):
-            lines.check_and_write("none.fits", tmp_path, output=output, plot=plot)
+            line_tables.check_and_write("none.fits", tmp_path, output=output, plot=plot)
 
 
 class TestCommand:

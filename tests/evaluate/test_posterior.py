@@ -25,9 +25,9 @@ from harpsstar.infer.fit.likelihood import Likelihood, Posterior
 from harpsstar.infer.fit.options import Options
 from harpsstar.infer.fit.space import Space
 from harpsstar.labels import NAMES
+from harpsstar.model.relations import VMAC_SCATTER, VMIC_SCATTER
 from harpsstar.spectra.frame import canonical_wavelengths, pixels_from
 from harpsstar.spectra.noise import snr_per_pixel
-from harpsstar.synth.relations import VMAC_SCATTER, VMIC_SCATTER
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,10 @@ import torch
 from harpsstar.errors import InputsMissingError, OutsideGridError
 from harpsstar.evaluate import synthesis as comparing
 from harpsstar.evaluate.emulator import TEFF_RANGE, emulator_accuracy
-from harpsstar.synth import atlas9, inputs, linelist
-from harpsstar.synth.emulator import Emulator
-from harpsstar.synth.grid import compress, compute
+from harpsstar.grid import atlas9, inputs
+from harpsstar.grid.build import compress, compute
+from harpsstar.model import linelist
+from harpsstar.model.emulator import Emulator
 
 TEFF, LOGG = (5750, 6000), ("4.5",)
 VMIC, ALPHA = (1.0,), (0.0,)

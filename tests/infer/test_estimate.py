@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from harpsstar.infer.estimate import Estimator, expected_ivar
+from harpsstar.mock.simulate import Priors, stars_at
+from harpsstar.model.emulator import Emulator
 from harpsstar.nn import zoo
 from harpsstar.spectra.frame import canonical_wavelengths
-from harpsstar.synth.emulator import Emulator
-from harpsstar.train.loop import simulator_for
 from harpsstar.train.recipes import Recipe
-from harpsstar.train.simulate import Priors, stars_at
+from harpsstar.train.run import simulator_for
 
 R = 115000.0
 SNR = 100.0

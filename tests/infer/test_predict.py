@@ -16,10 +16,10 @@ from harpsstar.infer.predict import predict_rows
 from harpsstar.infer.quality import Flag
 from harpsstar.io.results import to_table
 from harpsstar.labels import NAMES
+from harpsstar.mock import blaze_frame, observe, write
+from harpsstar.model.emulator import Emulator
+from harpsstar.model.relations import vmac_relation, vmic_relation
 from harpsstar.nn.zoo import read_card
-from harpsstar.synth.emulator import Emulator
-from harpsstar.synth.observe import blaze_frame, observe, write
-from harpsstar.synth.relations import vmac_relation, vmic_relation
 
 TRUTH = (5300.0, 4.3, -0.2, 5.0)
 RV, BERV, SNR = 12.0, -5.0, 100.0

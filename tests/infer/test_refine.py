@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from harpsstar.infer import parameters as space
-from harpsstar.infer.mismatch import learn_mismatch
 from harpsstar.infer.posterior import posterior_inside
 from harpsstar.infer.refine import Refined, goodness, refine
 from harpsstar.infer.slopes import slopes_at, spectra_at
+from harpsstar.model.emulator import Emulator
+from harpsstar.model.mismatch import learn_mismatch
+from harpsstar.model.relations import vmac_relation, vmic_relation
 from harpsstar.spectra.frame import Canonical, canonical_wavelengths
-from harpsstar.synth.emulator import Emulator
-from harpsstar.synth.relations import vmac_relation, vmic_relation
 
 RESOLUTION = 115000.0
 STARS = torch.tensor(

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import harpsstar
-from harpsstar.archive.facts import read_facts
 from harpsstar.errors import ConfigError, UnknownInstrumentError
 from harpsstar.instruments import VARIABLE, available, get_instrument, read_instrument
-from harpsstar.synth.observe import blaze_frame, observe_star, write
+from harpsstar.io.facts import read_facts
+from harpsstar.mock import blaze_frame, observe_star, write
 
 #: Orders 100 to 131 of an invented echelle with fewer pixels, another dispersion and other cards.
 M_FIRST, N_ORDERS, N_PIXELS, BLAZE = 131, 32, 3000, 612500.0

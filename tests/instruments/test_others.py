@@ -10,7 +10,7 @@ from astropy.io import fits
 
 from harpsstar.instruments import from_header, get_instrument
 from harpsstar.io.products import read_arrays
-from harpsstar.synth.observe import model_star, observe
+from harpsstar.mock import model_star, observe
 from tests.io.layouts import Star, content, image
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harpsstar.synth.observe import blaze_frame, observe, write
+from harpsstar.mock import blaze_frame, observe, write
 
 RV, BERV, SNR = 33.0, -12.0, 100.0
 C = 299792.458

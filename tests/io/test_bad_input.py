@@ -16,7 +16,7 @@ from specutils import SpectrumCollection
 from harpsstar.errors import HarpsstarError, ReadError, UnknownInstrumentError, WrongProductError
 from harpsstar.io import read
 from harpsstar.io.files import MAX_CARDS
-from harpsstar.synth.observe import blaze_frame
+from harpsstar.mock import blaze_frame
 
 
 def content(hdus):

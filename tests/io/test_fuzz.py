@@ -9,8 +9,8 @@ import warnings
 import numpy as np
 import pytest
 
-from harpsstar.archive.facts import read_facts
 from harpsstar.errors import HarpsstarError
+from harpsstar.io.facts import read_facts
 from harpsstar.io.given import Given
 from harpsstar.io.products import read_arrays
 

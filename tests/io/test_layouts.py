@@ -8,11 +8,11 @@ import io
 import numpy as np
 import pytest
 
-from harpsstar.archive.facts import read_facts
 from harpsstar.infer.predict import predictor
+from harpsstar.io.facts import read_facts
 from harpsstar.io.given import Given
 from harpsstar.io.products import identify, read_arrays
-from harpsstar.synth.observe import model_star, observe
+from harpsstar.mock import model_star, observe
 
 from .layouts import BERV, Star, layouts
 

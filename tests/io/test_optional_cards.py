@@ -15,10 +15,10 @@ from astropy.io import fits
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harpsstar.archive.facts import read_facts
 from harpsstar.errors import ReadError
 from harpsstar.io import read
 from harpsstar.io.cards import ReadableCards
+from harpsstar.io.facts import read_facts
 from harpsstar.io.files import scan_header
 from harpsstar.io.headers import number
 from harpsstar.io.products import read_arrays

@@ -13,8 +13,8 @@ from specutils import Spectrum, SpectrumCollection
 
 from harpsstar.io import identify, read
 from harpsstar.io.products import read_arrays
+from harpsstar.mock import blaze_frame, write
 from harpsstar.spectra.frame import pixels_from, pixels_of
-from harpsstar.synth.observe import blaze_frame, write
 
 FILES = {
     "e2ds": "e2ds.fits",

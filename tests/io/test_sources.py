@@ -14,7 +14,7 @@ from specutils import Spectrum, SpectrumCollection, SpectrumList
 import harpsstar as hs
 from harpsstar.errors import ConfigError, WrongProductError
 from harpsstar.infer.fit.options import Gaussian, Uniform, plain_priors, plain_values
-from harpsstar.synth.observe import model_star, observe, write
+from harpsstar.mock import model_star, observe, write
 
 LABELS = (5772.0, 4.44, 0.0, 5.0)
 

@@ -12,17 +12,17 @@ from astropy.io import fits
 from astropy.table import Table
 
 from harpsstar import read_table
-from harpsstar._tensors import write_tensors
 from harpsstar.archive.journal import Journal
 from harpsstar.archive.summary import write_summary
 from harpsstar.cli._archive import told
 from harpsstar.errors import OutputError
+from harpsstar.grid.inputs import Input, pack
 from harpsstar.io.results import EXTENSIONS, Row, provenance, to_table, write_table
+from harpsstar.mock import blaze_frame, observe_star, write
 from harpsstar.outputs import Policy, check_file, replacing, under
 from harpsstar.outputs.kinds import MOCK, PICTURE, TABLE, TENSORS, product_of
+from harpsstar.outputs.tensors import write_tensors
 from harpsstar.plotting import FORMATS, new_figure, save
-from harpsstar.synth.inputs import Input, pack
-from harpsstar.synth.observe import blaze_frame, observe_star, write
 
 SUN = (5772.0, 4.44, 0.0, 2.0)
 TABLES = [to_table([Row(file="a.fits")], meta) for meta in ({}, provenance("harpsstar predict"))]

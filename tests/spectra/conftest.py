@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from harpsstar.model.emulator import Emulator
 from harpsstar.spectra.frame import Pixels, canonical_wavelengths
-from harpsstar.synth.emulator import Emulator
 
 #: teff, logg, m_h, vsini, vmic, vmac
 STARS = {

@@ -7,10 +7,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from harpsstar.model.emulator import Emulator
+from harpsstar.model.templates import bank_of
 from harpsstar.spectra.companion import find_companion
 from harpsstar.spectra.frame import canonical_wavelengths
-from harpsstar.spectra.velocity import bank_of
-from harpsstar.synth.emulator import Emulator
 
 Normalised = Callable[..., np.ndarray]
 

@@ -7,16 +7,17 @@ import numpy as np
 import pytest
 
 from harpsstar.errors import CoverageError
+from harpsstar.model.emulator import Emulator
+from harpsstar.model.templates import bank_of
 from harpsstar.spectra.frame import Pixels, canonical_wavelengths, pixels_from
 from harpsstar.spectra.velocity import Velocity, measure_velocity
-from harpsstar.synth.emulator import Emulator
 
 Measure = Callable[..., Velocity]
 
 
 @pytest.fixture(scope="module")
 def measure(emulator: Emulator) -> Measure:
-    return lambda pixels, **options: measure_velocity(pixels, emulator, **options)
+    return lambda pixels, **options: measure_velocity(pixels, bank_of(emulator), **options)
 
 
 @pytest.mark.parametrize("rv", [-299.0, -123.4, -3.21, 0.0, 40.7, 211.1, 299.0])

@@ -9,11 +9,10 @@ import torch
 from safetensors.torch import load_file
 
 from harpsstar.errors import TrainingError
+from harpsstar.model.emulator import Emulator
 from harpsstar.nn import zoo
 from harpsstar.nn.resnet import ResNet
-from harpsstar.synth.emulator import Emulator
 from harpsstar.train.images import answers, calibrate_image, lay_out
-from harpsstar.train.loop import network_options, train
 from harpsstar.train.recipes import (
     AttentionOptions,
     AttentionRecipe,
@@ -24,6 +23,7 @@ from harpsstar.train.recipes import (
     ResNetRecipe,
     SpectraOptions,
 )
+from harpsstar.train.run import network_options, train
 from harpsstar.train.stream import SeedsStream, window
 
 DATA = SpectraOptions(spectra=8, validation=4, fresh=True)

@@ -12,10 +12,10 @@ import pytest
 
 from harpsstar.config import from_mapping, to_mapping
 from harpsstar.errors import ConfigError
-from harpsstar.evaluate.paper import N_TEST, TABLE2
 from harpsstar.nn import zoo
-from harpsstar.train.loop import network_options
+from harpsstar.paper.published import N_TEST, TABLE2
 from harpsstar.train.recipes import ImageRecipe, Recipe, packaged, read_recipe, recipe_from
+from harpsstar.train.run import network_options
 
 PAPER = [row for row in TABLE2 if row.network]
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from harpsstar.labels import LABELS
+from harpsstar.model.emulator import Emulator
 from harpsstar.nn.zoo import unscale_labels
 from harpsstar.spectra.frame import canonical_wavelengths
-from harpsstar.synth.emulator import Emulator
 from harpsstar.train.recipes import ResNetRecipe, SpectraOptions
 from harpsstar.train.stream import OursStream, SeedsStream, stream_for, window
 from harpsstar.train.world import World

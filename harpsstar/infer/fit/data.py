@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from harpsstar.errors import CoverageError
-from harpsstar.infer.mismatch import load_mismatch
+from harpsstar.model.mismatch import load_mismatch
 from harpsstar.spectra.continuum import LEAST_SHARE, legendre
 from harpsstar.spectra.frame import C_KM_S, Pixels, canonical_wavelengths
 
@@ -39,7 +39,7 @@ class Data:
     photon : Tensor (O, N), float32
         Derivative of the noise's variance with respect to the flux, see :func:`photon_slope`.
     pattern : Tensor (O, N), float32
-        Where the physics is wrong: :mod:`harpsstar.infer.mismatch`, at these pixels.
+        Where the physics is wrong: :mod:`harpsstar.model.mismatch`, at these pixels.
     rv0 : float
         Velocity (km/s) about which ``rv`` is fitted.
     level : Tensor (O,)

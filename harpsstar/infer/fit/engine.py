@@ -35,8 +35,8 @@ from harpsstar.io.files import source_name
 from harpsstar.io.given import NOTHING, Given
 from harpsstar.io.products import read_arrays
 from harpsstar.labels import NAMES
+from harpsstar.model.emulator import Emulator
 from harpsstar.spectra.frame import pixels_from
-from harpsstar.synth.emulator import Emulator
 
 #: Rounds of parameters and noise in turn, and the relative change that ends them.
 _ROUNDS, _SETTLED = 4, 0.01

@@ -33,7 +33,7 @@ from harpsstar.infer.fit.options import PARAMETERS, Gaussian, Options, Uniform
 from harpsstar.infer.predict import Measurement
 from harpsstar.infer.uncertainty import Uncertainty
 from harpsstar.labels import NAMES, NUISANCES
-from harpsstar.synth.relations import VMAC_SCATTER, VMIC_SCATTER
+from harpsstar.model.relations import VMAC_SCATTER, VMIC_SCATTER
 
 FloatArray = npt.NDArray[np.float64]
 

@@ -21,9 +21,9 @@ from torch import Tensor
 
 from harpsstar.infer.fit.data import Data, continuum_prior
 from harpsstar.infer.fit.space import SLOWEST, Space, Star
+from harpsstar.model.derivatives import PARAMETERS as QUANTITIES
+from harpsstar.model.emulator import Emulator
 from harpsstar.spectra.continuum import legendre
-from harpsstar.synth.derivatives import PARAMETERS as QUANTITIES
-from harpsstar.synth.emulator import Emulator
 
 #: Points evaluated at a time, so that the working set stays near the processor.
 CHUNK = 16

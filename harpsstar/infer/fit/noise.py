@@ -1,7 +1,7 @@
 """The variance of a pixel: noise, a jitter, and what the physics gets wrong.
 
 variance = noise² (1 + jitter) + (misfit · pattern · continuum)², where ``pattern`` says at which
-wavelengths the emulator is known to be wrong (:mod:`harpsstar.infer.mismatch`). Jitter and misfit
+wavelengths the emulator is known to be wrong (:mod:`harpsstar.model.mismatch`). Jitter and misfit
 are fitted by maximum likelihood to the residuals of the best model and then held: thousands of
 pixels know them to a per cent. Pixels that are still more than five sigmas away, with their
 neighbours, do not count.

@@ -18,7 +18,7 @@ from harpsstar.labels import LABELS, NUISANCES, RV, Label
 STELLAR: tuple[Label, ...] = (*LABELS, *(label for label in NUISANCES if label is not RV))
 #: Every parameter by name; each spectrum has an rv of its own.
 PARAMETERS: dict[str, Label] = {label.name: label for label in (*STELLAR, RV)}
-#: Parameters with an empirical relation to the others (:mod:`harpsstar.synth.relations`).
+#: Parameters with an empirical relation to the others (:mod:`harpsstar.model.relations`).
 RELATED: tuple[str, ...] = ("vmic", "vmac", "alpha")
 #: How the posterior is found.
 SAMPLERS: tuple[str, ...] = ("laplace", "emcee")

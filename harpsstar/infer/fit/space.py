@@ -16,9 +16,9 @@ from torch import Tensor
 
 from harpsstar.infer.fit.options import PARAMETERS, STELLAR, Gaussian, Options, Prior, Uniform
 from harpsstar.labels import LABELS, RV
-from harpsstar.synth.emulator import Emulator
-from harpsstar.synth.nodes import AXES
-from harpsstar.synth.relations import (
+from harpsstar.model.emulator import Emulator
+from harpsstar.model.nodes import AXES
+from harpsstar.model.relations import (
     ALPHA_SCATTER,
     VMAC_SCATTER,
     VMIC_SCATTER,

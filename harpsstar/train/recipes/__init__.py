@@ -16,7 +16,7 @@ from harpsstar._packaged import Packaged
 from harpsstar.config import from_mapping
 from harpsstar.errors import ConfigError
 from harpsstar.labels import TEFF
-from harpsstar.train.simulate import Priors
+from harpsstar.mock.simulate import Priors
 
 Covariance: TypeAlias = Literal["diagonal", "full"]
 #: Spectra without noise that the linear part of an auto-encoder is found from, of an epoch's.

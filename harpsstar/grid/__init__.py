@@ -1,0 +1,1 @@
+"""The making of the grid: inputs, synthesis with PySME, its calibration on the Sun."""

@@ -1,0 +1,1 @@
+"""The model of a spectrum: emulator, its nodes and derivatives, line list, templates."""

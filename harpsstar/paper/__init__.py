@@ -1,0 +1,1 @@
+"""Tables, figures and networks of Hüttel & Clemmensen (2021)."""
