@@ -9,19 +9,18 @@ marginalised, which takes a Schur complement; prior knowledge adds its own preci
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from harpsstar.model.emulator import Emulator, PerSpectrum, Sampler
+from harpsstar.model.emulator import Emulator, PerSpectrum
+from harpsstar.model.sampler import Sampler
 
 from ..infer.parameters import expected_slopes
-from ..labels import LABELS, NUISANCES
+from ..labels import LABELS, NAMES, NUISANCES
 
 # Stars at once: bounds the memory of seven derivatives of 32,768 pixels.
 _STARS_AT_ONCE = 16
@@ -204,42 +203,25 @@ def _derivatives(
     related: bool,
 ) -> tuple[Tensor, Tensor]:
     """Flux (B, orders, pixels) and its derivatives (B, 4 + free, orders, pixels), in float64."""
-    shape = sampler.wave.shape
-    labels = point[0]
-    point = (*point, torch.zeros_like(point[1]))
-    names = ("labels", *(label.name for label in NUISANCES))
-
-    def spectrum(labels: Tensor, *nuisances: Tensor) -> Tensor:
-        values = dict(zip(names[1:], nuisances, strict=True))
-        flux = emulator(labels, **values, resolution=resolution, check=False)
-        return sampler.without_gaps(flux).unflatten(1, shape)
-
-    slopes = expected_slopes(labels) if related else None
-    tangents = [_label_direction(labels, j, slopes) for j in range(len(LABELS))]
-    tangents += [{name: torch.ones_like(point[1])} for name in free.free]
-    flux, columns = labels, []
-    for tangent in tangents:
-        full = tuple(tangent.get(n, torch.zeros_like(x)) for n, x in zip(names, point, strict=True))
-        flux, column = _jvp(spectrum, point, full)
-        columns.append(column.double())
-    return flux.double(), torch.stack(columns, dim=1)
-
-
-def _label_direction(labels: Tensor, j: int, slopes: Tensor | None) -> dict[str, Tensor]:
-    """Direction in which label `j` grows, with the nuisances along their relations if given."""
-    direction = torch.zeros_like(labels)
-    direction[:, j] = 1.0
-    if slopes is None:
-        return {"labels": direction}
-    along = {label.name: slopes[:, i, j] for i, label in enumerate(NUISANCES)}
-    return {"labels": direction} | along
-
-
-def _jvp(
-    function: Callable[..., Tensor], point: tuple[Tensor, ...], tangent: tuple[Tensor, ...]
-) -> tuple[Tensor, Tensor]:
-    with torch.no_grad():
-        return cast(tuple[Tensor, Tensor], torch.func.jvp(function, point, tangent))
+    labels, vmic, vmac, alpha = point
+    nuisances = [label.name for label in NUISANCES]
+    flux, slopes = emulator.derivatives(
+        sampler,
+        labels,
+        vmic=vmic,
+        vmac=vmac,
+        alpha=alpha,
+        resolution=resolution,
+        by=[*NAMES, *(nuisances if related else free.free)],
+    )
+    slopes = slopes.double()
+    n = len(LABELS)
+    if related:
+        # a label grows with the nuisances along their relations
+        along = torch.einsum("bij,biop->bjop", expected_slopes(labels).to(slopes), slopes[:, n:])
+        chosen = [n + nuisances.index(name) for name in free.free]
+        slopes = torch.cat([slopes[:, :n] + along, slopes[:, chosen]], dim=1)
+    return flux.double(), slopes
 
 
 def _legendre(wave: npt.NDArray[np.float64], degree: int) -> Tensor:

@@ -21,7 +21,7 @@ from harpsstar.grid import atlas9, cluster, sampling, synthesis
 from harpsstar.grid.atlas9 import Deck, Node
 from harpsstar.grid.components import Components, Spectra, learn
 from harpsstar.model import linelist
-from harpsstar.model.emulator import GRID_FORMAT
+from harpsstar.model.grid_file import GRID_FORMAT
 from harpsstar.model.linelist import LineArray
 from harpsstar.outputs.tensors import write_tensors
 

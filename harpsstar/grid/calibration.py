@@ -30,8 +30,8 @@ from harpsstar.grid.atlas9 import Deck, find_family, interpolate
 from harpsstar.grid.inputs import root
 from harpsstar.io import read
 from harpsstar.model import broadening, linelist
-from harpsstar.model.emulator import Sampler
 from harpsstar.model.linelist import DELTA_DTYPE, LineArray, shifted
+from harpsstar.model.sampler import Sampler
 from harpsstar.spectra.frame import pixels_from
 from harpsstar.spectra.noise import MAD_TO_SIGMA
 

@@ -19,7 +19,8 @@ from harpsstar.infer.refine import Refined, goodness, refine, without_cosmics
 from harpsstar.infer.slopes import spectra_at
 from harpsstar.infer.uncertainty import noise_in, systematic
 from harpsstar.labels import LABELS
-from harpsstar.model.emulator import Emulator, in_blocks
+from harpsstar.model.emulator import Emulator
+from harpsstar.model.fourier import in_blocks
 from harpsstar.model.mismatch import load_mismatch, load_model_error
 from harpsstar.nn.projector import ProjectorNetwork
 from harpsstar.nn.zoo import Model, unscale_labels

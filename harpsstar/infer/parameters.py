@@ -29,6 +29,9 @@ RV_SCATTER = 5.0
 #: Where the coordinate of v sin i turns from quadratic to linear, km/s.
 _TURN = 3.0
 _VSINI = PARAMETER_NAMES.index("vsini")
+_VMAC = PARAMETER_NAMES.index("vmac")
+#: km/s; the spectrum is even in vmac, so that its derivative is taken no nearer to zero.
+_SLOWEST = 0.7
 #: Half the interval of the relations' derivatives: K, dex, dex, km/s.
 _STEPS = (10.0, 0.01, 0.01, 0.1)
 
@@ -97,6 +100,15 @@ def from_working(working: Tensor) -> Tensor:
     u = working[..., _VSINI].clamp_min(0.0)
     parameters[..., _VSINI] = (u * (u + 2 * _TURN)).sqrt()
     return parameters
+
+
+def square_slopes(parameters: Tensor) -> dict[str, Tensor]:
+    """Derivatives of vsini² and vmac² by the coordinates of vsini and vmac, each (B,), km/s."""
+    speed, turbulence = parameters[:, _VSINI], parameters[:, _VMAC]
+    return {
+        "vsini": 2 * (speed.square() + _TURN**2).sqrt(),
+        "vmac": 2 * turbulence.clamp_min(_SLOWEST),
+    }
 
 
 def stretch(vsini: Tensor) -> Tensor:

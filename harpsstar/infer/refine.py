@@ -16,7 +16,8 @@ from torch import Tensor
 from harpsstar.infer import parameters as space
 from harpsstar.infer.slopes import slopes_at, spectra_at
 from harpsstar.labels import LABELS
-from harpsstar.model.emulator import Emulator, Sampler
+from harpsstar.model.emulator import Emulator
+from harpsstar.model.sampler import Sampler
 from harpsstar.spectra.continuum import legendre
 from harpsstar.spectra.noise import MAD_TO_SIGMA, clip_cosmics
 

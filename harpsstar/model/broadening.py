@@ -100,6 +100,36 @@ def rotation(k: Tensor, vsini: Tensor, epsilon: float = LIMB_DARKENING) -> Tenso
     return (2 * (1 - epsilon) * disk + 2 * epsilon * limb) / (1 - epsilon / 3)
 
 
+def rotation_by_square(k: Tensor, vsini: Tensor, epsilon: float = LIMB_DARKENING) -> Tensor:
+    """Derivative of :func:`rotation` with respect to vsini², s²/km².
+
+    With d/d(v²) = k²/(2u) d/du it is -(k²/2) [2(1-e) J2(u)/u² + 2e j2(u)/u²] / (1 - e/3), which
+    does not vanish without rotation.
+
+    Parameters
+    ----------
+    k, vsini, epsilon
+        As in :func:`rotation`.
+
+    Returns
+    -------
+    Tensor
+        Real.
+    """
+    u = k * vsini
+    small = u.abs() < 1.0
+    safe = torch.where(small, torch.ones_like(u), u)
+    u2, safe2 = u * u, safe * safe
+    bessel = 2 * torch.special.bessel_j1(safe) / safe - torch.special.bessel_j0(safe)
+    series = (1 - u2 / 12 * (1 - u2 / 32 * (1 - u2 / 60 * (1 - u2 / 96 * (1 - u2 / 140))))) / 8
+    disk = torch.where(small, series, bessel / safe2)
+    sinc = torch.sin(safe) / safe
+    spherical = 3 * (sinc - torch.cos(safe)) / safe2 - sinc
+    series = (1 - u2 / 14 * (1 - u2 / 36 * (1 - u2 / 66 * (1 - u2 / 104 * (1 - u2 / 150))))) / 15
+    limb = torch.where(small, series, spherical / safe2)
+    return -k * k * ((1 - epsilon) * disk + epsilon * limb) / (1 - epsilon / 3)
+
+
 def macroturbulence(k: Tensor, vmac: Tensor) -> Tensor:
     """Transform of radial-tangential macroturbulence, equal areas and velocities.
 
@@ -124,6 +154,30 @@ def macroturbulence(k: Tensor, vmac: Tensor) -> Tensor:
     small = a < 1e-4
     safe = torch.where(small, torch.ones_like(a), a)
     return torch.where(small, 1 - a / 2 + a * a / 6, -torch.expm1(-safe) / safe)
+
+
+def macroturbulence_by_square(k: Tensor, vmac: Tensor) -> Tensor:
+    """Derivative of :func:`macroturbulence` with respect to vmac², s²/km².
+
+    With a = (k vmac)²/4 it is (k²/4) [(1 + a) exp(-a) - 1] / a², which does not vanish without
+    macroturbulence.
+
+    Parameters
+    ----------
+    k, vmac
+        As in :func:`macroturbulence`.
+
+    Returns
+    -------
+    Tensor
+        Real.
+    """
+    a = (k * vmac) ** 2 / 4
+    small = a < 1e-2
+    safe = torch.where(small, torch.ones_like(a), a)
+    series = -1 / 2 + a * (1 / 3 - a * (1 / 8 - a * (1 / 30 - a / 144)))
+    closed = (safe * torch.exp(-safe) + torch.expm1(-safe)) / safe**2
+    return k * k / 4 * torch.where(small, series, closed)
 
 
 def line_spread(k: Tensor, resolution: float | Tensor) -> Tensor:
@@ -173,17 +227,65 @@ def kernel(
     Tensor, shape (B, n_bins)
         Real.
     """
+    k, step = _evaluated_at(n_bins, dk, vsini.device)
+    coarse = rotation(k, vsini.double()[:, None]) * macroturbulence(k, vmac.double()[:, None])
+    coarse = coarse * line_spread(k, _column(resolution))
+    return _between(coarse, step, dtype)
+
+
+def kernel_derivatives(
+    n_bins: int,
+    dk: float,
+    vsini: Tensor,
+    vmac: Tensor,
+    resolution: float | Tensor,
+    dtype: torch.dtype = torch.float64,
+    wanted: tuple[str, ...] = ("vsini", "vmac"),
+) -> dict[str, Tensor]:
+    """Return :func:`kernel` and its derivatives with respect to vsini² and vmac².
+
+    Parameters
+    ----------
+    n_bins, dk, vsini, vmac, resolution, dtype
+        As in :func:`kernel`.
+    wanted : tuple of str
+        ``"vsini"``, ``"vmac"`` or both.
+
+    Returns
+    -------
+    dict of str to Tensor, shape (B, n_bins)
+        The kernel under ``""``, the derivatives under their names.
+    """
+    k, step = _evaluated_at(n_bins, dk, vsini.device)
+    rotating, turbulent = vsini.double()[:, None], vmac.double()[:, None]
+    spread = line_spread(k, _column(resolution))
+    by_rotation, by_turbulence = rotation(k, rotating), macroturbulence(k, turbulent)
+    found = {"": by_rotation * by_turbulence * spread}
+    if "vsini" in wanted:
+        found["vsini"] = rotation_by_square(k, rotating) * by_turbulence * spread
+    if "vmac" in wanted:
+        found["vmac"] = by_rotation * macroturbulence_by_square(k, turbulent) * spread
+    return {name: _between(coarse, step, dtype) for name, coarse in found.items()}
+
+
+def _column(resolution: float | Tensor) -> float | Tensor:
+    return resolution.double()[..., None] if isinstance(resolution, Tensor) else resolution
+
+
+def _evaluated_at(n_bins: int, dk: float, device: torch.device) -> tuple[Tensor, int]:
+    """Where transforms are computed, radians per km/s, and how many bins lie in one cell."""
     step = _thinning(n_bins, dk)
     cells = (n_bins - 1) // step
-    device = vsini.device
     # One bin below zero and one above the last: the four-point stencils of the outer cells.
     k = torch.arange(-1, cells + 2, dtype=torch.float64, device=device) * (step * dk)
-    if isinstance(resolution, Tensor):
-        resolution = resolution.double()[..., None]
-    coarse = rotation(k, vsini.double()[:, None]) * macroturbulence(k, vmac.double()[:, None])
-    coarse = coarse * line_spread(k, resolution)
-    fraction = torch.arange(step, dtype=torch.float64, device=device) / step
-    at = torch.arange(-1, 3, dtype=torch.float64, device=device).expand(step, 4)
+    return k, step
+
+
+def _between(coarse: Tensor, step: int, dtype: torch.dtype) -> Tensor:
+    """Interpolate from where transforms are computed, (B, cells + 3), to the bins between."""
+    cells = coarse.shape[1] - 3
+    fraction = torch.arange(step, dtype=torch.float64, device=coarse.device) / step
+    at = torch.arange(-1, 3, dtype=torch.float64, device=coarse.device).expand(step, 4)
     weights = lagrange_weights(at, fraction).to(dtype)
     coarse = coarse.to(dtype)
     fine = coarse[:, :cells, None] * weights[:, 0]

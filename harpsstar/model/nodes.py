@@ -21,6 +21,8 @@ STENCILS = {"linear": 2, "cubic": 4}
 
 # Labels often sit exactly on an edge; single precision must not push them out.
 _TOLERANCE = 1e-6
+# Half the interval of a mean derivative, in cells: 10 K and 0.02 dex in the packaged grid.
+_CLOSE = 0.04
 # Bounds the memory of the gathered stencils (rows x 384 nodes x values).
 _ROWS_AT_ONCE = 256
 
@@ -48,6 +50,36 @@ def lagrange_weights(at: Tensor, x: Tensor) -> Tensor:
             if j != i:
                 weight = weight * (x - at[..., j]) / (at[..., i] - at[..., j])
         columns.append(weight)
+    return torch.stack(columns, dim=-1)
+
+
+def lagrange_slopes(at: Tensor, x: Tensor) -> Tensor:
+    """Derivatives of :func:`lagrange_weights` with respect to ``x``.
+
+    Parameters
+    ----------
+    at : Tensor, shape (..., s)
+        Abscissae of the s values.
+    x : Tensor, shape (...)
+        Where the derivative of the polynomial is wanted.
+
+    Returns
+    -------
+    Tensor, shape (..., s)
+        Weights that sum to zero.
+    """
+    size = at.shape[-1]
+    columns = []
+    for i in range(size):
+        others = [j for j in range(size) if j != i]
+        slope = torch.zeros_like(x)
+        for j in others:
+            term = 1 / (at[..., i] - at[..., j])
+            for k in others:
+                if k != j:
+                    term = term * (x - at[..., k]) / (at[..., i] - at[..., k])
+            slope = slope + term
+        columns.append(slope)
     return torch.stack(columns, dim=-1)
 
 
@@ -216,23 +248,92 @@ class NodeGrid(nn.Module):
         parts = [self._interpolate(part) for part in points.split(_ROWS_AT_ONCE)]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
+    def derivatives(self, points: Tensor, *, smooth: bool = False) -> Tensor:
+        """Interpolate, and differentiate the interpolant.
+
+        Parameters
+        ----------
+        points : Tensor, shape (B, 5)
+            As in :meth:`forward`. At a node, where the interpolant has a kink, the derivative is
+            that on the side of larger values, at the upper end of an axis that on the other.
+        smooth : bool
+            Take the mean derivative within 4 % of a cell on both sides instead, which is
+            continuous across nodes.
+
+        Returns
+        -------
+        Tensor, shape (B, 6, K)
+            The value, then its derivatives with respect to the axes; zero for an axis with a
+            single node.
+        """
+        parts = points.split(_ROWS_AT_ONCE)
+        return torch.cat([self._differentiate(part, smooth) for part in parts])
+
+    def _differentiate(self, points: Tensor, smooth: bool) -> Tensor:
+        index = torch.zeros(len(points), 1, dtype=torch.long, device=points.device)
+        stencils = []
+        find = self._mean_slope if smooth else self._slope
+        for axis, x in zip(self.axes, points.unbind(-1), strict=True):
+            nearest, weight, slope = find(axis, x)
+            index = (index[:, :, None] * len(axis) + nearest[:, None, :]).flatten(1)
+            stencils.append((weight, slope))
+        # (B, value and derivatives so far, nodes of the axes to come, K), one axis after the other
+        known = cast(Tensor, self.table)[index][:, None]
+        for weights, slopes in stencils:
+            nodes = known.unflatten(2, (weights.shape[1], -1)).unbind(2)
+            value = nodes[0] * _each(weights, 0)
+            moved = nodes[0][:, :1] * _each(slopes, 0)
+            # not a product of matrices, see _interpolate
+            for j in range(1, len(nodes)):
+                value = value + nodes[j] * _each(weights, j)
+                moved = moved + nodes[j][:, :1] * _each(slopes, j)
+            known = torch.cat([value, moved], dim=1)
+        return known.squeeze(2)
+
     def _interpolate(self, points: Tensor) -> Tensor:
         index = torch.zeros(len(points), 1, dtype=torch.long, device=points.device)
         weight = points.new_ones(len(points), 1)
         for axis, x in zip(self.axes, points.unbind(-1), strict=True):
-            nearest, w = self._stencil(axis, x)
+            nearest = self._nearest(axis, x)
+            w = lagrange_weights(axis[nearest], x)
             index = (index[:, :, None] * len(axis) + nearest[:, None, :]).flatten(1)
             weight = (weight[:, :, None] * w[:, None, :]).flatten(1)
         table = cast(Tensor, self.table)
         # not a product of matrices: its last bits depend on where in memory a row begins
         return (weight[:, :, None] * table[index]).sum(1)
 
-    def _stencil(self, axis: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    def _nearest(self, axis: Tensor, x: Tensor) -> Tensor:
         size = min(STENCILS[self.interpolation], len(axis))
         cell = torch.bucketize(x.detach().contiguous(), axis, right=True) - 1
         first = (cell - (size // 2 - 1)).clamp(0, len(axis) - size)
-        index = first[:, None] + torch.arange(size, device=x.device)
-        return index, lagrange_weights(axis[index], x)
+        return first[:, None] + torch.arange(size, device=x.device)
+
+    def _slope(self, axis: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Nodes, their weights in the value and those in its derivative, (B, s) each."""
+        nearest = self._nearest(axis, x)
+        return nearest, lagrange_weights(axis[nearest], x), lagrange_slopes(axis[nearest], x)
+
+    def _mean_slope(self, axis: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The same with the mean derivative close to x, which may take one more node."""
+        if len(axis) == 1:
+            return self._slope(axis, x)
+        half = _CLOSE * axis.diff().min()
+        ends = (x, x - half, x + half)
+        stencils = [self._nearest(axis, end) for end in ends]
+        size = min(stencils[0].shape[1] + 1, len(axis))
+        start = stencils[1][:, :1].clamp_max(len(axis) - size)
+        here, below, above = (
+            x.new_zeros(len(x), size).scatter(1, nodes - start, lagrange_weights(axis[nodes], end))
+            for nodes, end in zip(stencils, ends, strict=True)
+        )
+        # what the interval is after rounding
+        slope = (above - below) / (ends[2] - ends[1])[:, None]
+        return start + torch.arange(size, device=x.device), here, slope
+
+
+def _each(weights: Tensor, j: int) -> Tensor:
+    """Weight of one node, (B, 1, 1, 1)."""
+    return weights[:, j, None, None, None]
 
 
 def _unit(unit: str) -> str:

@@ -16,7 +16,8 @@ from harpsstar.errors import InputsMissingError
 from harpsstar.evaluate import synthesis as comparing
 from harpsstar.evaluate.emulator import emulator_accuracy, label_bias, observed_as, predict_left_out
 from harpsstar.labels import NAMES
-from harpsstar.model.emulator import GRID_FORMAT, Emulator
+from harpsstar.model.emulator import Emulator
+from harpsstar.model.grid_file import GRID_FORMAT
 from harpsstar.outputs.tensors import write_tensors
 
 LINES = 6

@@ -16,7 +16,8 @@ from harpsstar.errors import InputsMissingError
 from harpsstar.grid import atlas9, synthesis
 from harpsstar.grid.build import Node, _counts, _from_counts, compress, compute, nodes
 from harpsstar.model import linelist
-from harpsstar.model.emulator import PACKAGED_GRID, Emulator
+from harpsstar.model.emulator import Emulator
+from harpsstar.model.grid_file import PACKAGED_GRID
 from harpsstar.outputs.tensors import write_tensors
 
 VMIC, ALPHA = (1.0, 2.0), (0.0,)

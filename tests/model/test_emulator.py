@@ -13,7 +13,8 @@ from safetensors.torch import save_file
 
 from harpsstar.errors import ModelError, OutsideGridError
 from harpsstar.model.broadening import C_KMS
-from harpsstar.model.emulator import PACKAGED_GRID, Emulator
+from harpsstar.model.emulator import Emulator
+from harpsstar.model.grid_file import PACKAGED_GRID
 
 TEFF = [4000.0, 4500.0, 5000.0, 5500.0, 6000.0, 6500.0, 7000.0]
 LOGG = [1.0, 1.5, 2.0, 2.5, 3.0, 3.5]

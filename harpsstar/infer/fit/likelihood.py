@@ -21,6 +21,7 @@ from torch import Tensor
 
 from harpsstar.infer.fit.data import Data, continuum_prior
 from harpsstar.infer.fit.space import SLOWEST, Space, Star
+from harpsstar.model.derivatives import PARAMETERS as QUANTITIES
 from harpsstar.model.emulator import Emulator
 from harpsstar.spectra.continuum import legendre
 
@@ -92,6 +93,26 @@ class Likelihood:
             check=False,
         )
         return self._sampler.without_gaps(grid).unflatten(1, self.data.wave.shape)
+
+    def slopes(self, star: Star, rv: Tensor, turns: Tensor) -> Tensor:
+        """Derivatives (P, O, N), float32, of the spectrum of one star.
+
+        By parameters of which :data:`QUANTITIES` have the derivatives ``turns`` (P, Q).
+        """
+        by = [name for name, moved in zip(QUANTITIES, (turns != 0).any(0), strict=True) if moved]
+        nuisances = star.nuisances
+        slopes = self._emulator.derivatives(
+            self._sampler,
+            star.labels.float(),
+            vmic=nuisances["vmic"].float(),
+            vmac=nuisances["vmac"].float(),
+            alpha=nuisances["alpha"].float(),
+            rv=rv.float(),
+            resolution=self.data.resolution,
+            by=by,
+        )[1][0]
+        columns = [QUANTITIES.index(name) for name in by]
+        return torch.einsum("pq,qon->pon", turns[:, columns], slopes)
 
     def _normal(self, spectra: Tensor) -> tuple[Tensor, Tensor]:
         """A (B, O, K, K) and coefficients (B, O, K) of the continuum, float64."""
@@ -203,21 +224,30 @@ class Posterior:
         """Exact derivatives (P, O, N) of each spectrum with respect to square coordinates (P,)."""
         if self._known_slopes is not None and torch.equal(self._known_slopes[0], square):
             return self._known_slopes[1]
-        n = len(self.space)
-        at = self._away(square)
+        natural, turns = self._turns(self._away(square))
+        star, rv = self.space.star(natural), self.space.rv(natural)
         found = [
-            torch.func.jvp(
-                lambda x, i=i, part=part: part.spectra(
-                    self.space.star(self.space.natural(x)),
-                    self.space.rv(self.space.natural(x))[:, i],
-                ),
-                (at.expand(n, -1).contiguous(),),
-                (torch.eye(n, dtype=at.dtype),),
-            )[1]
-            for i, part in enumerate(self.parts)
+            part.slopes(star, rv[:, i], turns[i].float()) for i, part in enumerate(self.parts)
         ]
         self._known_slopes = (square.clone(), found)
         return found
+
+    def _turns(self, square: Tensor) -> tuple[Tensor, Tensor]:
+        """Natural values (1, P), and what each spectrum's model depends on by square values.
+
+        The second is (S, P, Q), the derivatives of :data:`QUANTITIES` of each spectrum.
+        """
+        n = len(self.space)
+
+        def quantities(x: Tensor) -> Tensor:
+            natural = self.space.natural(x)
+            known, rv = self.space.columns(natural), self.space.rv(natural)
+            star = [known[name] for name in QUANTITIES if name in known]
+            return torch.stack([torch.stack([*star, v], dim=1) for v in rv.T])
+
+        rows = square.expand(n, -1).contiguous()
+        turns = torch.func.jvp(quantities, (rows,), (torch.eye(n, dtype=square.dtype),))[1]
+        return self.space.natural(square[None]), turns
 
     def _away(self, square: Tensor) -> Tensor:
         """Keep squares off zero, where a root has no derivative."""
