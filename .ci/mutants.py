@@ -68,7 +68,7 @@ MUTANTS = [
     Mutant("read noise not squared", "io/e2ds.py",
            "extraction_pixels * read_noise**2", "extraction_pixels * read_noise",
            ("tests/io/test_readers.py",)),
-    Mutant("s1d: scatter not corrected", "io/s1d.py", "2.4 * MAD_TO_SIGMA", "1.0 * MAD_TO_SIGMA"),
+    Mutant("s1d: scatter not corrected", "io/noise.py", "factor = 2.4 if", "factor = 1.0 if"),
     # ten of another choice
     Mutant("vmic of dwarfs + 0.2", "model/relations.py", "dwarf = 1.05", "dwarf = 1.25"),
     Mutant("HARPS-N R 100,000", "instruments/harpsn.toml",
@@ -80,8 +80,7 @@ MUTANTS = [
     Mutant("eV in 1/cm", "grid/vald.py", "8065.544", "8056.544"),
     Mutant("line width: 2.355 twice", "model/opacity.py",
            "resolution / 2.355", "resolution / 4.71"),
-    Mutant("s1d: order constant", "io/s1d.py",
-           "_ORDER_CONSTANT = 612000.0", "_ORDER_CONSTANT = 600000.0"),
+    Mutant("s1d: fourth differences 35", "io/noise.py", "np.sqrt(70.0)", "np.sqrt(35.0)"),
     Mutant("vsini counts as resolved at half", "infer/quality.py",
            "vsini < C_KM_S / evidence", "2 * vsini < C_KM_S / evidence"),
     Mutant("cosmics from 3 sigma", "spectra/noise.py", "sigma: float = 6.0,", "sigma: float = 3.0,",
