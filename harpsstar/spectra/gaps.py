@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import median_filter
 
 FloatArray = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -29,6 +28,9 @@ def gap_ends(wave: FloatArray) -> npt.NDArray[np.int_]:
     """
     if wave.size < 2:
         return np.zeros(0, dtype=int)
+    # scipy takes its time, and choosing files needs none of this.
+    from scipy.ndimage import median_filter
+
     steps = np.diff(wave)
     usual = median_filter(steps, min(_STEPS, steps.size), mode="nearest")
     return np.flatnonzero(steps > (GAP + 0.5) * usual)
