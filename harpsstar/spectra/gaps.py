@@ -28,6 +28,9 @@ def gap_ends(wave: FloatArray) -> npt.NDArray[np.int_]:
     """
     if wave.size < 2:
         return np.zeros(0, dtype=int)
+    # scipy takes its time, and choosing files needs none of this.
+    from scipy.ndimage import median_filter
+
     steps = np.diff(wave)
     # scipy takes longer to import than a spectrum to read
     from scipy.ndimage import median_filter

@@ -104,7 +104,7 @@ def test_a_prior_pulls_and_a_range_cuts(fitter, start):
     assert "teff" in cut.solution.optimum.at_edge
     row = cut.rows[0]
     assert "held by a limit: teff" in row.message
-    assert (row.status, row.flag_text) == ("flagged", "HELD_BY_LIMIT")
+    assert (row.status, row.flag_text) == ("flagged", "HELD_BY_LIMIT,RESOLUTION_ASSUMED")
     assert row.teff_err > 60
 
 
