@@ -56,7 +56,7 @@ def check_picture(path: str | Path) -> Path:
         matplotlib is not installed.
     """
     path = check_room(check_file(path, PICTURE))
-    load("matplotlib", "plot")
+    load("matplotlib.figure", "plot")
     return path
 
 
@@ -70,7 +70,7 @@ def picture_folder(path: str | Path) -> Path:
     InputsMissingError
         matplotlib is not installed.
     """
-    load("matplotlib", "plot")
+    load("matplotlib.figure", "plot")
     return make_folder(path)
 
 
