@@ -32,9 +32,6 @@ def gap_ends(wave: FloatArray) -> npt.NDArray[np.int_]:
     from scipy.ndimage import median_filter
 
     steps = np.diff(wave)
-    # scipy takes longer to import than a spectrum to read
-    from scipy.ndimage import median_filter
-
     usual = median_filter(steps, min(_STEPS, steps.size), mode="nearest")
     return np.flatnonzero(steps > (GAP + 0.5) * usual)
 
