@@ -244,8 +244,8 @@ def dataset(
         Writes(DATASET),
     ],
     preset: Annotated[
-        str, typer.Option(help="seeds, harpsn, or a TOML file."), Reads()
-    ] = "seeds",
+        str, typer.Option(help="paper, harpsn, or a TOML file."), Reads()
+    ] = "paper",
     limit: Annotated[
         int | None,
         typer.Option(min=1, help="At most about so many spectra, spread over the whole set.",

@@ -319,7 +319,7 @@ class TestDataset:
 
     def test_it_is_made_and_shown(self, tmp_path):
         path = tmp_path / "few.h5"
-        result = synth("dataset", "--preset", "seeds", "--limit", 80, "-o", path)
+        result = synth("dataset", "--preset", "paper", "--limit", 80, "-o", path)
         assert result.exit_code == ExitCode.OK
         assert "80 spectra, 0.01 GB" in result.stderr
         assert "spectra 80/80" in result.stderr
@@ -336,7 +336,7 @@ class TestDataset:
         path.write_bytes(b"precious")
         cases = (
             (("dataset", "-o", path), "exists"),
-            (("dataset", "--preset", "seed", "-o", tmp_path / "a.h5"), "harpsn, seeds"),
+            (("dataset", "--preset", "papre", "-o", tmp_path / "a.h5"), "harpsn, paper"),
             (("dataset", "-o", tmp_path / "none" / "a.h5"), "does not exist"),
             (("show", path, "-o", tmp_path / "a.png"), "not HDF5"),
             (("show", path, "-o", tmp_path / "a.gif"), ".png, .pdf, .svg"),
