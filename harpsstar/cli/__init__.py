@@ -92,7 +92,7 @@ def _top(
                            help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Stellar parameters with trustworthy uncertainties from HARPS-N and HARPS spectra."""
+    """Stellar parameters with uncertainties from spectra of HARPS-N, HARPS and ESPRESSO."""
 
 
 def main() -> None:
@@ -104,5 +104,6 @@ def main() -> None:
         if os.environ.get("HARPSSTAR_DEBUG"):
             raise
         print(f"harpsstar: {unexpected(error)}\n"
-              "This is a bug; HARPSSTAR_DEBUG=1 harpsstar ... shows where.", file=sys.stderr)
+              "This is a bug; HARPSSTAR_DEBUG=1 harpsstar ... shows the traceback.",
+              file=sys.stderr)
         sys.exit(ExitCode.UNEXPECTED)
