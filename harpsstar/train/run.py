@@ -200,12 +200,12 @@ def _claim(folder: Path, recipe: Recipe | ImageRecipe, emulator: Emulator) -> No
     folder = make_folder(folder)
     mark = folder / "recipe.json"
     if not mark.exists() and next(folder.iterdir(), None) is not None:
-        raise TrainingError("the work folder holds something else", path=folder,
+        raise TrainingError("the work folder contains other files", path=folder,
                             expected="work in progress, or an empty folder",
                             hint="choose another --work folder")  # fmt: skip
     if mark.exists() and _renamed(mark.read_text(encoding="utf-8")) != mine:
         raise TrainingError(
-            "the work folder holds another training",
+            "the work folder belongs to another training",
             path=folder,
             expected="work in progress of the same recipe and grid",
             hint="choose another --work folder, or delete this one",

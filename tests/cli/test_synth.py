@@ -69,7 +69,7 @@ class TestProgress:
         with pytest.raises(typer.Exit) as caught, _progress.Stages():
             raise KeyboardInterrupt
         assert caught.value.exit_code == ExitCode.INTERRUPTED
-        assert "run the same command again to resume" in capsys.readouterr().err
+        assert "run the same command again to continue" in capsys.readouterr().err
 
     def test_other_errors_pass(self):
         with pytest.raises(ZeroDivisionError), _progress.Stages():
@@ -178,7 +178,7 @@ class TestGrid:
 
         result, told = self.run(monkeypatch, compute)
         assert result.exit_code == ExitCode.INTERRUPTED
-        assert "run the same command again to resume" in result.stderr
+        assert "run the same command again to continue" in result.stderr
         assert "output" not in told
 
     @pytest.mark.parametrize("output", ["none/grid.safetensors", "."])
@@ -251,7 +251,7 @@ class TestObserve:
         ([*SUN, "--format", "jpeg"], "e2ds, s1d, s2d"),
         ([*SUN, "--instrument", "UVES"], "UVES"),
         ([*SUN, "--instrument", "ESPRESSO"], "use HARPS-N or HARPS"),
-        (["--teff", 5772], "--logg of the star are needed"),
+        (["--teff", 5772], "--logg of the star, or --night"),
         ([*SUN, "--water", 99], "water 99; expected 0 to 50"),
         ([*SUN, "--airmass", 0.5], "airmass 0.5; expected 1 to 5"),
         ([*SUN, "--companion", 4500, 4.6, 900, 0.1], "rv 900 km/s"),

@@ -102,7 +102,7 @@ def make_data(pixels: Pixels, rv0: float, resolution: float, degree: int = DEGRE
         raise CoverageError(
             "no order has enough usable pixels",
             expected=f"one with at least {LEAST_SHARE:.0%} of its pixels",
-            hint="look at its mask: saturation, cosmics, quality",
+            hint="check the mask of the spectrum: saturation, cosmic rays, quality",
             path=pixels.name or None,
         )
     wave, flux, ivar = wave[kept], flux[kept], ivar[kept]

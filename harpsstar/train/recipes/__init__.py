@@ -109,7 +109,7 @@ class SpectraOptions:
         if min(self.spectra, self.validation) < 1 or not self.snr > 0:
             raise ValueError("spectra, validation and snr must be positive")
         if self.model_error < 0 or (self.model_error and self.preset == "paper"):
-            raise ValueError("model_error must not be negative, and is for preset ours alone")
+            raise ValueError("model_error must not be negative, and needs the preset ours")
         if not TEFF.low <= self.teff[0] < self.teff[1] <= TEFF.high:
             raise ValueError(f"teff must increase within {TEFF.low:g} to {TEFF.high:g} K")
         if not self.wavelengths[0] < self.wavelengths[1]:
@@ -165,7 +165,7 @@ class DenoiserOptions:
     def __post_init__(self) -> None:
         """Refuse an auto-encoder that cannot be built."""
         if not self.channels or len(self.channels) != len(self.strides):
-            raise ValueError("channels and strides must be of one length")
+            raise ValueError("channels and strides must have the same length")
 
 
 @dataclass(frozen=True)
