@@ -39,7 +39,7 @@ class Data:
     photon : Tensor (O, N), float32
         Derivative of the noise's variance with respect to the flux, see :func:`photon_slope`.
     pattern : Tensor (O, N), float32
-        Where the physics is wrong: :mod:`harpsstar.model.mismatch`, at these pixels.
+        Pattern of the error of the physics: :mod:`harpsstar.model.mismatch`, at these pixels.
     rv0 : float
         Velocity (km/s) about which ``rv`` is fitted.
     level : Tensor (O,)
@@ -181,7 +181,7 @@ def _segments(
 
 
 def pattern_at(rest: FloatArray) -> FloatArray:
-    """Pattern of model errors at rest wavelengths (Å, any shape); 1, its median, where unknown."""
+    """Pattern of the error of the physics at rest wavelengths (Å, any shape); 1, its median, where unknown."""
     canonical = canonical_wavelengths()
     values = load_mismatch().double().numpy()
     centres = canonical[:, canonical.shape[1] // 2]

@@ -47,7 +47,7 @@ PRIOR_ALONE = 0.95
 #: Descriptions of the columns that are no parameters; none of them has a unit.
 _EXTRA_TEXT = {
     "jitter": "Excess variance of the noise found by the fit, relative to its variance",
-    "misfit": "Median misfit of the model found by the fit, in units of the continuum",
+    "misfit": "Median error of the physics found by the fit, in units of the continuum",
     "n_outliers": "Pixels left out: residuals above 5 sigma, and their neighbours",
     "chi2_red_orders": "Reduced chi-squared of each of the eight orders",
     "converged": "Whether the optimiser and the sampler have converged",
