@@ -323,7 +323,7 @@ class TestDataset:
         assert result.exit_code == ExitCode.OK
         assert "80 spectra, 0.01 GB" in result.stderr
         assert "spectra 80/80" in result.stderr
-        assert "64 to train and 16 to test, 0 double" in result.stderr
+        assert "64 to train and 16 to test, 0 duplicate labels" in result.stderr
         pytest.importorskip("matplotlib")
         picture = tmp_path / "picture.png"
         result = synth("show", path, "-o", picture, "--row", 3)

@@ -262,7 +262,7 @@ class TestCommand:
         result = self.run()
         assert result.exit_code == 0
         n = len(linelist.solar_deltas())
-        assert f"{n} lines, {n} of them calibrated" in result.stdout
+        assert f"{n} lines, {n} with a solar correction" in result.stdout
         assert "harpsstar synth inputs" in result.stdout
 
     @pytest.mark.slow

@@ -181,7 +181,10 @@ def _segments(
 
 
 def pattern_at(rest: FloatArray) -> FloatArray:
-    """Pattern of the error of the physics at rest wavelengths (Å, any shape); 1, its median, where unknown."""
+    """Pattern of the error of the physics at rest wavelengths (Å, any shape).
+
+    It is 1, its median, where it is not known.
+    """
     canonical = canonical_wavelengths()
     values = load_mismatch().double().numpy()
     centres = canonical[:, canonical.shape[1] // 2]
