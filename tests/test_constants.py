@@ -86,7 +86,7 @@ TABLE = [
     ("scatter of vmic", relations.VMIC_SCATTER, 0.15, 0, "Jofre et al. 2014, A&A 564, A133"),
     ("scatter of vmac", relations.VMAC_SCATTER, 0.73, 0, "Doyle et al. 2014, Eq. 8"),
     ("scatter of alpha", relations.ALPHA_SCATTER, 0.1, 0, "Adibekyan et al. 2012, Fig. 7"),
-    ("vmic of Table 1", stream.SEEDS_VMIC, 2.0, 0, "Castelli & Kurucz 2003, ODFNEW"),
+    ("vmic of Table 1", stream.PAPER_VMIC, 2.0, 0, "Castelli & Kurucz 2003, ODFNEW"),
     # lines
     ("hyperfine isotopes of MgH", linelist.configuration()["isotopes"]["112.00124"][1], 0.7899,
      0, "Asplund et al. 2009, Table 3"),

@@ -377,7 +377,7 @@ class Run:
             self.tell(Event("row", {"number": number, "total": total}, row))
         counts["failed"] += len(seen.chosen)
         self._say("end", counts=dict(counts))
-        notes = (*_missed(seen), f"found nothing to do; {self.output} stays as it is")
+        notes = (*_missed(seen), f"found no new spectra; {self.output} is unchanged")
         return Outcome((), total, None, False, counts, len(keep), seen.reasons(), notes=notes,
                        out_of_reach=len(keep))
 
@@ -509,7 +509,7 @@ def _missed(seen: Survey) -> tuple[str, ...]:
     """Say which targets were asked for in vain, and which there are."""
     if not seen.missed:
         return ()
-    there = ", ".join(seen.targets) or "none with a name"
+    there = ", ".join(seen.targets) or "none has a name"
     return (f"no spectrum of {', '.join(seen.missed)}; the targets are: {there}",)
 
 

@@ -54,7 +54,7 @@ class Selection:
 
     def __post_init__(self) -> None:
         if self.since and not re.fullmatch(r"\d{4}-\d\d-\d\d", self.since):
-            raise ConfigError(f"{self.since!r} is no date", expected="a night as YYYY-MM-DD")
+            raise ConfigError(f"{self.since!r} is not a date", expected="a night as YYYY-MM-DD")
 
     def refusal(self, facts: Facts) -> str:
         """Why a spectrum with these facts is not wanted; empty when it is."""

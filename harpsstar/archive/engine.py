@@ -77,7 +77,7 @@ def model_of(pool: Pool, settings: Settings) -> ModelFacts:
     error = _error_of(future)
     if error is not None and is_death(error):
         raise HarpsstarError("a worker process died while it loaded the model",
-                             expected="some 0.7 GB of memory for each", hint="try fewer --jobs")
+                             expected="about 0.7 GB of memory per process", hint="use fewer --jobs")
     facts: ModelFacts = future.result()
     return facts
 
@@ -164,12 +164,12 @@ def _after_death(
     deaths = task.deaths + 1
     _log.warning("%s over %s", what, ", ".join(item.name for item in task.inputs))
     if len(task.inputs) == 1 and deaths >= _DEATHS:
-        yield task.inputs, f"{what} {deaths} times over this file"
+        yield task.inputs, f"{what} {deaths} times on this file"
     else:
         again.extend(_Task([item], deaths) for item in task.inputs)
 
 
 def _given_up(item: Input, why: str) -> Done:
     error = HarpsstarError(why, expected="a spectrum of one exposure",
-                           hint="look at the file; the same command tries it again")
+                           hint="check the file; the same command tries it again")
     return Done(item.key, Row.failed(item.name, error), final=False)

@@ -60,7 +60,7 @@ def export(
         else:
             write_table(to_table(journal.rows(), meta), output)
     except UnwritableError as error:
-        hint = "make room or choose another folder; the finished rows are in the journal"
+        hint = "free disk space or choose another folder; the finished rows are in the journal"
         raise StorageError(error.found, expected=error.expected, hint=hint,
                            path=error.path) from error
 
@@ -135,7 +135,7 @@ def export_journal(table: Path, output: Path, *, by_night: bool = False) -> int:
     path = journal_of(table)
     if not path.is_file():
         raise ReadError("no such journal", path=path,
-                        expected="the output of a harpsstar predict that has begun")
+                        expected="the output of a harpsstar predict that was started")
     if by_night and output.resolve() == table.resolve():
         raise OutputError("is the table itself", path=output, hint="choose another name")
     with under(replace(policy(), inputs=(*policy().inputs, table, path))), Journal(path) as journal:
@@ -175,7 +175,7 @@ def read_results(path: str | Path) -> QTable:
 
     parts = [read_table(part) for part in sorted(path.glob(f"{_KEY}*/{_PART}"))]
     if not parts:
-        raise ReadError("holds no table", expected=f"{_KEY}YYYY-MM-DD/{_PART}", path=path)
+        raise ReadError("contains no table", expected=f"{_KEY}YYYY-MM-DD/{_PART}", path=path)
     return vstack(parts, metadata_conflicts="silent")
 
 

@@ -139,8 +139,8 @@ class Journal:
         self._db.execute("COMMIT")
         known = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
         if known and self.note("format") != _FORMAT:
-            raise ReadError("is no journal of this version of harpsstar", path=self.path,
-                            expected=_FORMAT, hint="move it away to begin a new one")
+            raise ReadError("is not a journal of this version of harpsstar", path=self.path,
+                            expected=_FORMAT, hint="move it away to start a new one")
         if not known:
             # In one transaction: a run killed in between leaves no journal without its format.
             note = f"INSERT INTO meta (key, value) VALUES ('format', '{_FORMAT}');"
@@ -325,11 +325,11 @@ class Journal:
                 ) from error
             raise StorageError(
                 f"cannot be written ({error})", path=self.path,
-                hint="make room or choose a folder that can be written; the same command goes on",
+                hint="free disk space or choose a writable folder; the same command then continues",
             ) from error
         except sqlite3.DatabaseError as error:
-            raise ReadError(f"is no journal, or damaged ({error})", path=self.path,
-                            hint="move it away to begin a new one") from error
+            raise ReadError(f"is not a journal, or is damaged ({error})", path=self.path,
+                            hint="move it away to start a new one") from error
 
 
 def journal_of(output: str | Path) -> Path:

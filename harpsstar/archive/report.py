@@ -249,7 +249,7 @@ def _star_row(star: Star) -> str:
                 "without covariance_noise": star.without_noise}
     remarks = [f"{number} {what}" for what, number in left_out.items() if number]
     if not star.alike:
-        remarks.append("not alike")
+        remarks.append("spectra differ too much for one star")
     if math.isfinite(star.chi2_red):
         remarks.insert(0, f"scatter {math.sqrt(star.chi2_red):.1f} × noise")
     velocity = with_error("rv", star.rv, star.rv_err)
@@ -313,7 +313,7 @@ def _line(levels: Iterable[int], full: float) -> str:
 
 
 def _failures(rows: Sequence[Row]) -> Iterator[str]:
-    yield "<h2>What failed, and why</h2>\n"
+    yield "<h2>Failed inputs, with reasons</h2>\n"
     if not rows:
         yield "<p>Nothing.</p>\n"
         return

@@ -241,23 +241,25 @@ def to_summary_table(stars: Iterable[Star]) -> QTable:
         table[name].info.meta = {"ucd": ucd}
 
     add("target", [s.target for s in stars], "", "meta.id;meta.main", "Name of the star")
-    add("epochs", [s.epochs for s in stars], "", "meta.number", "Spectra used")
-    add("flagged", [s.flagged for s in stars], "", "meta.number", "Flagged spectra left out")
-    add("failed", [s.failed for s in stars], "", "meta.number", "Spectra without labels")
-    add("copies", [s.copies for s in stars], "", "meta.number", "Other spectra of an exposure")
+    add("epochs", [s.epochs for s in stars], "", "meta.number", "Number of spectra used")
+    add("flagged", [s.flagged for s in stars], "", "meta.number",
+        "Number of flagged spectra left out")
+    add("failed", [s.failed for s in stars], "", "meta.number", "Number of failed spectra")
+    add("copies", [s.copies for s in stars], "", "meta.number",
+        "Number of further spectra of the same exposures, left out")
     add("without_noise", [s.without_noise for s in stars], "", "meta.number",
-        "Spectra left out because an earlier version kept no covariance of their noise")
+        "Number of spectra left out because they have no covariance_noise")
     add("outliers", [" ".join(s.outliers) for s in stars], "", "meta.note",
         "Files left out because they disagree with the others")
     add("first", [s.first for s in stars], "d", "time.start;obs", "First epoch, BJD")
     add("last", [s.last for s in stars], "d", "time.end;obs", "Last epoch, BJD")
     add("alike", [s.alike for s in stars], "", "meta.code",
-        "Whether the spectra used can be of one star")
+        "Whether the spectra used are consistent with one star")
     for i, label in enumerate(LABELS):
         name, unit, ucd = label.name, label.unit, label.ucd
         add(name, [s.labels[i] for s in stars], unit, f"{ucd};stat.mean", label.description)
         add(f"{name}_err", [math.sqrt(s.covariance[i, i]) for s in stars], unit,
-            f"stat.error;{ucd}", f"1-sigma uncertainty of {name}: noise and model together")
+            f"stat.error;{ucd}", f"1-sigma uncertainty of {name}: noise and error of the physics")
         add(f"{name}_scatter", [s.scatter[i] for s in stars], unit, f"stat.stdev;{ucd}",
             f"Standard deviation of {name} from epoch to epoch")
         add(f"{name}_expected", [s.expected[i] for s in stars], unit, f"stat.stdev;{ucd}",
@@ -265,7 +267,7 @@ def to_summary_table(stars: Iterable[Star]) -> QTable:
     add("covariance", [s.covariance for s in stars], "", "stat.covariance",
         "Covariance of teff, logg, m_h, vsini in this order")
     add("covariance_noise", [s.covariance_noise for s in stars], "", "stat.covariance",
-        "The part of covariance that comes from noise")
+        "Covariance of teff, logg, m_h, vsini from noise alone")
     add("chi2_red", [s.chi2_red for s in stars], "", "stat.fit.chi2",
         "Reduced chi-squared of the epochs about their mean")
     add("rv", [s.rv for s in stars], "km/s", f"{RV.ucd}", RV.description)

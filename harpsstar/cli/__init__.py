@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import warnings
 from typing import Annotated, Any
 
 import typer
@@ -28,7 +29,7 @@ from harpsstar.cli import (
 )
 from harpsstar.cli._files import guard
 from harpsstar.cli._help import Group, make_readable
-from harpsstar.cli._streams import be_lenient
+from harpsstar.cli._streams import be_lenient, show_warning
 from harpsstar.cli.exit import ExitCode, describe_codes
 from harpsstar.errors import HarpsstarError, UnwritableError, unexpected
 
@@ -41,7 +42,9 @@ class _Group(Group):
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            with warnings.catch_warnings():
+                warnings.showwarning = show_warning
+                return super().invoke(ctx)
         except HarpsstarError as error:
             typer.echo(f"harpsstar: {error}", err=True)
             unwritable = isinstance(error, UnwritableError)
@@ -89,7 +92,7 @@ def _top(
                            help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Stellar parameters with trustworthy uncertainties from HARPS-N and HARPS spectra."""
+    """Stellar parameters with uncertainties from spectra of HARPS-N, HARPS and ESPRESSO."""
 
 
 def main() -> None:
@@ -101,5 +104,6 @@ def main() -> None:
         if os.environ.get("HARPSSTAR_DEBUG"):
             raise
         print(f"harpsstar: {unexpected(error)}\n"
-              "This is a bug; HARPSSTAR_DEBUG=1 harpsstar ... shows where.", file=sys.stderr)
+              "This is a bug; HARPSSTAR_DEBUG=1 harpsstar ... shows the traceback.",
+              file=sys.stderr)
         sys.exit(ExitCode.UNEXPECTED)

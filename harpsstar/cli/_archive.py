@@ -29,44 +29,44 @@ Output = Annotated[
     Path | None,
     typer.Option("--output", "-o", show_default=False,
                  help="Table to write: .ecsv, .fits, .vot, .xml, .parquet or .csv; - prints it"
-                      " as ECSV. Without, a summary is shown."),
+                      " as ECSV. Without this option, a summary is shown."),
     Writes(TABLE, folder_if="by_night", journal=True, or_stdout=True),
 ]
 Model = Annotated[
     str | None,
-    typer.Option(help="Name (see harpsstar models list) or file of the model.",
+    typer.Option(help="Name of a packaged model (see harpsstar models list) or a model file.",
                  show_default="the packaged default"),
     Reads(),
 ]
 BlazeDir = Annotated[
     Path | None,
-    typer.Option(help="Where blaze files are, if not beside the spectra.",
+    typer.Option(help="Folder with the blaze files, if they are not beside the spectra.",
                  show_default="beside each spectrum"),
     Reads(),
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say only what failed.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say a line for every row.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print failures only.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Print one line per row.")]
 LogFile = Annotated[
     Path | None,
-    typer.Option(help="Append everything that happens to this file.", show_default=False),
+    typer.Option(help="Log file; the events of the run are appended to it.", show_default=False),
     Writes(LOG),
 ]
 Json = Annotated[
-    bool, typer.Option("--json", help="Write events to standard output, one JSON object a line.")
+    bool, typer.Option("--json", help="Print events to standard output, one JSON object per line.")
 ]
 Since = Annotated[
-    str, typer.Option(help="Only nights from this date on, YYYY-MM-DD.", show_default=False)
+    str, typer.Option(help="Use only nights from this date on, YYYY-MM-DD.", show_default=False)
 ]
 Target = Annotated[
     list[str] | None,
-    typer.Option(help="Only this star; may be given more than once.", show_default=False),
+    typer.Option(help="Use only spectra of this star. Can be repeated.", show_default=False),
 ]
 MinSnr = Annotated[
-    float, typer.Option(help="Only spectra with this signal to noise in the header.")
+    float, typer.Option(help="Use only spectra whose header gives at least this SNR.")
 ]
 KeepAll = Annotated[
     bool,
-    typer.Option("--keep-all", help="Every product of an exposure, not only the best."),
+    typer.Option("--keep-all", help="Use every product of an exposure, not only the best one."),
 ]
 Resolution = Annotated[
     float | None,
@@ -74,31 +74,36 @@ Resolution = Annotated[
 ]
 Medium = Annotated[
     str,
-    typer.Option(help="air or vacuum: of wavelengths, where a file does not say it.",
-                 show_default="told by the lines"),
+    typer.Option(help="Medium of the wavelengths, if the file does not state it: air or vacuum.",
+                 show_default="found from the lines"),
 ]
 Frame = Annotated[
     str,
-    typer.Option(help="barycentric, topocentric or rest: of wavelengths, where a file does not"
-                 " say it.", show_default="unknown"),
+    typer.Option(help="Frame of the wavelengths, if the file does not state it: barycentric,"
+                 " topocentric or rest.", show_default="unknown"),
 ]
 Jobs = Annotated[
     int | None,
     typer.Option("--jobs", "-j", min=0, show_default="one per processor, at most 4",
-                 help="Worker processes, 0.7 GB each; 0 works without, and without protection."),
+                 help="Number of worker processes, 0.7 GB each. 0 runs in this process, without"
+                      " limits of time and memory."),
 ]
 Scheduler = Annotated[
     str | None,
-    typer.Option(help="Address of a Dask scheduler whose workers do it.", show_default=False),
+    typer.Option(
+        help="Address of a Dask scheduler whose workers process the files.", show_default=False
+    ),
 ]
-Batch = Annotated[int, typer.Option(min=1, help="Files that one worker measures together.")]
-TimeLimit = Annotated[float, typer.Option(min=0.0, help="Seconds that reading a file may take.")]
+Batch = Annotated[int, typer.Option(min=1, help="Number of files per batch of a worker.")]
+TimeLimit = Annotated[float, typer.Option(
+    min=0.0, help="Time limit for reading a file, in seconds."
+)]
 ByNight = Annotated[
-    bool, typer.Option("--by-night", help="A folder as output, with a Parquet file per night.")
+    bool, typer.Option("--by-night", help="Write a folder with one Parquet file per night.")
 ]
 Report = Annotated[
     Path | None,
-    typer.Option(help="Page to write about the run, for a browser: .html.", show_default=False),
+    typer.Option(help="Report of the run to write, as an .html page.", show_default=False),
     Writes(PAGE),
 ]
 
@@ -106,8 +111,8 @@ Report = Annotated[
 Overwrite = Annotated[
     bool | None,
     typer.Option("--overwrite/--no-overwrite",
-                 show_default="a table of harpsstar is replaced, nothing else",
-                 help="Replace an existing output whatever it is, unless it is an input; or replace"
+                 show_default="only a table that harpsstar wrote is replaced",
+                 help="Replace an existing output of any kind, but never an input; or replace"
                       " nothing."),
 ]
 

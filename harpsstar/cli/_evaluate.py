@@ -66,12 +66,12 @@ def show_accuracy(results: list[Accuracy]) -> None:
 def _show_accuracy(result: Accuracy) -> None:
     table = Table(
         "label", "MAE", "95 %", "median", "bias", "1σ [%]", "2σ [%]", "bound", "MAE/bound",
-        "bound, ends known", "MAE/bound",
+        "bound, with edges", "MAE/bound",
         title=f"SNR {result.snr:g}, {result.n} spectra, {result.noise} noise, nuisances "
         f"{result.nuisances}, {result.teff_range[0]:.0f}–{result.teff_range[1]:.0f} K, model "
         f"{result.model or '–'}",
-        caption=f"bounds of the first {result.n_bound}; the Cramér-Rao bound knows no ends of the "
-        "grid, so that MAE/bound may be below 1: the second one knows them",
+        caption=f"bounds of the first {result.n_bound} spectra; the Cramér-Rao bound ignores the "
+        "edges of the grid, so MAE/bound may be below 1; the second bound includes them",
     )  # fmt: skip
     for name, label in result.labels.items():
         table.add_row(
@@ -89,7 +89,7 @@ def show_calibration(result: Calibration) -> None:
     """Show a row for each bin and label."""
     table = Table("SNR", "Teff", "label", "1σ [%]", "2σ [%]", "ENCE", "sharpness", "PIT [%]",
                   title=f"{result.n} spectra in each bin, model {result.model or '–'}",
-                  caption="right: 68.3, 95.4, 0, small, and 10 in each of ten bars; "
+                  caption="ideal: 68.3, 95.4, 0, small, and 10 in each of ten bars; "
                   + "; ".join(_spread(result.spread(k), k) for k in (1, 2)))  # fmt: skip
     for one in result.bins:
         for name, label in one.labels.items():
@@ -103,18 +103,18 @@ def show_calibration(result: Calibration) -> None:
 
 
 def _spread(found: Spread, sigmas: int) -> str:
-    return (f"{sigmas}σ is off by {100 * found.rms:.2f} % rms ({100 * found.counting:.2f} by "
+    return (f"{sigmas}σ deviates by {100 * found.rms:.2f} % rms ({100 * found.counting:.2f} by "
             f"chance alone), at most {100 * found.worst:.1f}")  # fmt: skip
 
 
 def show_epochs(result: EpochQuality) -> None:
     """Show a row for each label and one for all, and what the scatter of the epochs says."""
     (low, high), (cold, hot) = result.snr, result.teff_range
-    table = Table("label", "1σ [%]", "2σ [%]", "rms of error/claim", "median claim",
+    table = Table("label", "1σ [%]", "2σ [%]", "rms of error/σ", "median σ",
                   title=f"{result.n} stars with {result.epochs} epochs, SNR {low:g}–{high:g}, "
                   f"{cold:g}–{hot:g} K, model {result.model or '–'}",
-                  caption=f"right: 68.3, 95.4 and 1; scatter of the epochs: reduced χ² "
-                  f"{result.chi2_red:.3f} (right: 1), p = {result.p_value:.3g} that χ² of the "
+                  caption=f"ideal: 68.3, 95.4 and 1; scatter of the epochs: reduced χ² "
+                  f"{result.chi2_red:.3f} (ideal: 1), p = {result.p_value:.3g} that χ² of the "
                   f"stars has its distribution; {result.n_left_out} stars left out: flagged",
                   )  # fmt: skip
     for name, label in result.labels.items():
@@ -174,7 +174,7 @@ def show_emulator(result: EmulatorAccuracy) -> None:
         f"largest {result.residual_max:.1e}",
         caption="errors half way between nodes, from left-out nodes at twice the spacing scaled "
         f"by (1/2)^order; biases: median / 90 % of stars in {low:.0f}–{high:.0f} K; an axis that "
-        "is missing has too few nodes to leave any out",
+        "is not listed has too few nodes",
     )  # fmt: skip
     rows = dict(result.axes) | ({"together": result.together} if result.together else {})
     for name, axis in rows.items():

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
 def show_explanation(result: Explanation, n: int) -> None:
     """Show for each label the `n` lines that say most of it."""
-    table = Table("label", "line", "share", "pull", caption="share: of what is known of the label;"
-                  " pull: by how much the line moves it, in units of its error from noise",
+    table = Table("label", "line", "share", "pull",
+                  caption="share: part of the information about the label;"
+                  " pull: shift of the label by the line, in units of its error from noise",
                   caption_justify="left")  # fmt: skip
     for label in LABELS:
         for i, line in enumerate(result.top(label.name, n)):

@@ -85,7 +85,7 @@ def end(outcome: Outcome, *, quiet: bool) -> None:
     if not quiet or failed or outcome.interrupted:
         counts = ", ".join(f"{outcome.count(status)} {status}" for status in _STYLE)
         where = f"; written to {outcome.output}" if outcome.output else ""
-        where += f"; {outcome.kept} stays as it is" if outcome.kept else ""
+        where += f"; {outcome.kept} is unchanged" if outcome.kept else ""
         print(f"harpsstar: {len(outcome.rows)} of {outcome.total} inputs: {counts}{where}",
               file=sys.stderr)  # fmt: skip
     raise typer.Exit(code_of(outcome))
@@ -93,7 +93,7 @@ def end(outcome: Outcome, *, quiet: bool) -> None:
 
 def _table(results: Any) -> Table:
     labels = [x for x in (*LABELS, *NUISANCES) if x.name in results.colnames]
-    caption = "± whole error of a label (from noise alone); of the others, from noise alone"
+    caption = "labels: ± total error (error from noise); other parameters: ± error from noise"
     heads = (escape(label.heading) for label in labels)
     table = Table("file", *heads, "chi2_red", "status", "remark", caption=caption)
     for row in results:
@@ -135,7 +135,7 @@ def show_quality(result: FitQuality) -> None:
         title=f"{settings.sampler}, SNR {settings.snr:g}, {result.n} spectra, "
         f"{low:.0f}–{high:.0f} K",
         caption=f"{result.n_flagged} flagged, {result.n_unconverged} not converged; "
-        f"{result.median_seconds:.2f} s each ({result.median_cpu:.2f} s of processor; medians); "
+        f"{result.median_seconds:.2f} s each ({result.median_cpu:.2f} s of CPU time; medians); "
         f"Laplace's efficiency {result.median_efficiency:.3f} (median), "
         f"{result.lowest_efficiency:.2f} at least",
     )  # fmt: skip

@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 def show_line_summary(summary: Summary) -> None:
     """Show how many lines there are, by source and by species."""
     for title, counts in (("source", summary.by_source), ("species", summary.by_species)):
-        table = Table(title, "lines", "calibrated")
+        table = Table(title, "lines", "with solar correction")
         for name, (number, moved) in counts.items():
             table.add_row(Text(name), str(number), str(moved))
         show_table(table)
     digest = (
         f"SHA-256 {summary.digest}" if summary.digest
-        else "the others are not at hand: `harpsstar synth inputs` fetches them"
+        else "the other lines are not installed: `harpsstar synth inputs` downloads them"
     )  # fmt: skip
     console().print(
-        Text(f"{summary.n} lines, {summary.n_calibrated} of them calibrated on the Sun; {digest}")
+        Text(f"{summary.n} lines, {summary.n_calibrated} with a solar correction; {digest}")
     )
 
 
@@ -38,14 +38,14 @@ def show_check(result: Check, rows: int) -> None:
     star = ", ".join(f"{name} {value:.4g}" for name, value in result.star.items())
     shown = result.stretches[:rows]
     table = Table(
-        escape("wavelength [Å]"), escape("stretch [Å]"), escape("residual [%]"),
-        escape("obs. - model [mÅ]"), "line", escape("excitation [eV]"), "log gf", "calibrated by",
-        "source", "rivals",
+        escape("wavelength [Å]"), escape("interval [Å]"), escape("residual [%]"),
+        escape("obs. - model [mÅ]"), "line", escape("excitation [eV]"), "log gf",
+        "solar correction", "source", "other lines",
         title=escape(f"{result.file}: {star}"),
-        caption=f"the {len(shown)} largest of {len(result.stretches)} stretches beyond "
-        f"{result.threshold:g} × {result.scatter:.2%} of the continuum, named from "
-        f"{result.list_name}; median |observed - model| {result.median:.2%}; + in mÅ: the star "
-        "absorbs more",
+        caption=f"the {len(shown)} largest of {len(result.stretches)} misfits beyond "
+        f"{result.threshold:g} × {result.scatter:.2%} of the continuum; line names from "
+        f"{result.list_name}; median |observed - model| {result.median:.2%}; positive mÅ: the "
+        "star absorbs more than the model",
     )  # fmt: skip
     for stretch in shown:
         cells = [UNKNOWN] * 6

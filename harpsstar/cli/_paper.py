@@ -18,20 +18,22 @@ Models = Annotated[
     list[str] | None,
     typer.Option(
         "--model",
-        help="Name, file, folder of models, or all; repeat for more.",
+        help="Name, file or folder of models, or all. Can be repeated.",
         show_default="all packaged ones of this kind",
     ),
     Reads(),
 ]
 One = Annotated[str, typer.Option("--model", help="Name or file of the model."), Reads()]
-N = Annotated[int, typer.Option("-n", help="Test spectra; the paper has 5,667.")]
-Seed = Annotated[int, typer.Option(help="Of the spectra; no training has seen them.")]
+N = Annotated[int, typer.Option("-n", help="Number of test spectra; the paper has 5,667.")]
+Seed = Annotated[int, typer.Option(
+    help="Random seed of the spectra, which differ from all training spectra."
+)]
 Output = Annotated[
     list[Path] | None,
     typer.Option(
         "--output",
         "-o",
-        help="Also write an .ecsv table or a .png, .pdf or .svg picture; repeat for more.",
+        help="Also write an .ecsv table or a .png, .pdf or .svg plot. Can be repeated.",
         show_default=False,
     ),
     Writes(ECSV, PICTURE),
@@ -43,11 +45,13 @@ def table2(
     model: Models = None,
     n: N = 5667,
     seed: Seed = 0,
-    bound_stars: Annotated[int, typer.Option(help="Of how many to compute the bound.")] = 300,
+    bound_stars: Annotated[int, typer.Option(
+        help="Number of stars for which the Cramér-Rao bound is computed."
+    )] = 300,
     output: Output = None,
     json: Json = False,
 ) -> None:
-    """Mean absolute errors beside those of Table 2, and beside what is possible."""
+    """Mean absolute errors, compared with Table 2 and with the Cramér-Rao bound."""
     from harpsstar.cli._paper_show import deliver, show_table2
     from harpsstar.cli._progress import Stages
     from harpsstar.paper import export, figures, tables
@@ -62,7 +66,7 @@ def table2(
 def table3(
     model: Models = None, n: N = 5667, seed: Seed = 0, output: Output = None, json: Json = False
 ) -> None:
-    """Shares of spectra within one and two claimed sigmas, beside those of Table 3."""
+    """Shares of spectra within one and two sigma, compared with Table 3."""
     from harpsstar.cli._paper_show import deliver, show_table3
     from harpsstar.cli._progress import Stages
     from harpsstar.paper import export, figures, tables
@@ -79,13 +83,15 @@ def table4(
     ],
     model: Models = None,
     blaze_dir: Annotated[
-        Path | None, typer.Option(help="Where blaze files are.", show_default="beside each file"),
+        Path | None, typer.Option(
+            help="Folder with the blaze files.", show_default="beside each file"
+        ),
         Reads(),
     ] = None,
     output: Output = None,
     json: Json = False,
 ) -> None:
-    """Labels of the Sun by networks alone, beside those of Table 4."""
+    """Labels of the Sun from the networks alone, compared with Table 4."""
     from harpsstar.cli._paper_show import deliver, show_table4
     from harpsstar.paper import export, figures, sun
     from harpsstar.paper.judge import models_of
@@ -95,14 +101,14 @@ def table4(
 
 
 def figure1(
-    teff: Annotated[float, typer.Option(help="K.")] = 5772.0,
-    logg: Annotated[float, typer.Option(help="log10 of cm/s2.")] = 4.44,
-    m_h: Annotated[float, typer.Option(help="dex.")] = 0.0,
-    vsini: Annotated[float, typer.Option(help="km/s.")] = 2.0,
+    teff: Annotated[float, typer.Option(help="Effective temperature, K.")] = 5772.0,
+    logg: Annotated[float, typer.Option(help="log10 of the surface gravity in cm/s2.")] = 4.44,
+    m_h: Annotated[float, typer.Option(help="Metallicity, dex.")] = 0.0,
+    vsini: Annotated[float, typer.Option(help="Projected rotation velocity, km/s.")] = 2.0,
     output: Output = None,
     json: Json = False,
 ) -> None:
-    """One synthetic spectrum: in one dimension, in orders, as an image."""
+    """Plot a synthetic spectrum merged, in orders and as an image."""
     from harpsstar.cli._paper_show import deliver, show_orders
     from harpsstar.paper import export, figures
 
@@ -113,7 +119,7 @@ def figure1(
 def figure3(
     model: One, n: N = 5667, seed: Seed = 0, output: Output = None, json: Json = False
 ) -> None:
-    """Residuals of every label against every label."""
+    """Plot the residuals of every label against every label."""
     from harpsstar.paper import figures
 
     _residuals(model, n, seed, output, json, figures.figure3)
@@ -122,7 +128,7 @@ def figure3(
 def figure4(
     model: One, n: N = 5667, seed: Seed = 0, output: Output = None, json: Json = False
 ) -> None:
-    """Claimed errors against labels, and the real ones."""
+    """Plot predicted and true errors against the labels."""
     from harpsstar.paper import figures
 
     _residuals(model, n, seed, output, json, figures.figure4)
@@ -145,12 +151,12 @@ def _residuals(
 
 def figure5(
     model: One,
-    n: Annotated[int, typer.Option("-n", help="Exposures to average over.")] = 16,
+    n: Annotated[int, typer.Option("-n", help="Number of exposures to average over.")] = 16,
     seed: Seed = 0,
     output: Output = None,
     json: Json = False,
 ) -> None:
-    """Attention over the spectrum of a solar twin, and its share on the Mg b lines."""
+    """Plot the attention over the spectrum of a solar twin, with its share in the Mg b lines."""
     from harpsstar.cli._paper_show import deliver, show_shares
     from harpsstar.nn.zoo import load
     from harpsstar.paper import attention, export, figures

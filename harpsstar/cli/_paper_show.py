@@ -89,7 +89,7 @@ def show_table2(rows: list[Table2Row]) -> None:
 def _caption(rows: list[Table2Row]) -> str:
     done = [row for row in rows if row.n]
     if not done:
-        return "no model was given: see harpsstar train, and --model"
+        return "no model was given: use --model, or train one with harpsstar train"
     return (
         f"{done[0].n} test spectra; the bound is that of the first {done[0].n_bound}; "
         "spectra seen by the network + by its auto-encoder"
@@ -101,9 +101,9 @@ def show_table3(rows: list[Table3Row]) -> None:
     names = [label.name for label in LABELS] + ["all", "joint"]
     table = Table(
         "model", "within", *names, "paper", "Gaussian",
-        title="Table 3: share of spectra within the claimed errors [%]",
+        title="Table 3: share of spectra within the predicted errors [%]",
         caption="all: every label of every spectrum, as the paper counts; joint: within the "
-        "ellipsoid that holds as much of a Gaussian; in brackets without calibration",
+        "ellipsoid of the same probability; in brackets: without calibration",
     )  # fmt: skip
     for row in rows:
         for i, (which, gauss) in enumerate((("one", ONE_SIGMA), ("two", TWO_SIGMA))):
@@ -120,7 +120,7 @@ def show_table4(rows: list[Table4Row]) -> None:
     """Show a row for each model and spectrum."""
     table = Table(
         "file", "model", "trained on", *_UNITS, title="Table 4: the Sun (pull) | paper",
-        caption="5772 K, 4.438, 0.0, 1.71 km/s are right",
+        caption="true values: 5772 K, 4.438, 0.0, 1.71 km/s",
     )  # fmt: skip
     for row in rows:
         cells = []

@@ -67,7 +67,7 @@ class Stages:
                  traceback: TracebackType | None) -> None:
         self._bar.stop()
         if isinstance(error, KeyboardInterrupt):
-            typer.echo("harpsstar: interrupted; run the same command again to resume", err=True)
+            typer.echo("harpsstar: interrupted; run the same command again to continue", err=True)
             raise typer.Exit(ExitCode.INTERRUPTED) from error
 
     def stage(self, name: str) -> Callable[[int, int], None]:

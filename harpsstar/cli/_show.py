@@ -37,7 +37,7 @@ _LONG = 300
 
 
 def sentence(row: Row) -> str:
-    """Say in a line what a row holds."""
+    """Return one line that summarises a row."""
     if row.status == "failed":
         return f"failed: {row.message}"
     labels = ", ".join(f"{label.name} {_value(row, label.name)} {label.unit}".rstrip()
@@ -63,11 +63,11 @@ def show_outcome(outcome: Outcome, *, quiet: bool, table: bool = True) -> None:
     for note in outcome.notes:
         print(f"harpsstar: {note}", file=sys.stderr)
     if outcome.out_of_reach:
-        print(f"harpsstar: {outcome.out_of_reach} rows were kept of files that are gone with their"
-              " folder; is the disk mounted?", file=sys.stderr)
+        print(f"harpsstar: kept {outcome.out_of_reach} rows of files whose folder no longer exists;"
+              " is the disk mounted?", file=sys.stderr)
     for model, number in outcome.stale.items():
-        print(f"harpsstar: {number} rows were made by the model {model}, not by the present one;"
-              " --refresh makes them again", file=sys.stderr)
+        print(f"harpsstar: {number} rows come from the model {model}, not from the current one;"
+              " --refresh replaces them", file=sys.stderr)
 
 
 def print_ecsv(rows: Sequence[Row]) -> None:
@@ -88,7 +88,7 @@ def _summary(outcome: Outcome) -> str:
     if outcome.interrupted:
         done = sum(outcome.count(status) for status in _STYLE)
         return (f"harpsstar: interrupted after {done} of {outcome.total} inputs: {counts};"
-                " the same command goes on, if it has an output")
+                " with --output, the same command continues")
     if outcome.total == 0:
         return "harpsstar: nothing to do"
     if outcome.count("failed") == outcome.total:
@@ -134,7 +134,7 @@ def show_stars(stars: Sequence[Star]) -> None:
         left_out = {"flagged": star.flagged, "failed": star.failed, "copies": star.copies,
                     "outliers": len(star.outliers), "without covariance_noise": star.without_noise}
         remarks = [f"{number} {what}" for what, number in left_out.items() if number]
-        remarks += [] if star.alike else ["used although not alike"]
+        remarks += [] if star.alike else ["spectra differ too much for one star"]
         table.add_row(
             Text(star.target), str(star.epochs), *labels,
             plain(ratio, ".1f"),

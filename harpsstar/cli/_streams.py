@@ -6,6 +6,10 @@ import codecs
 import io
 import sys
 import unicodedata
+import warnings
+from typing import TextIO
+
+from harpsstar.errors import HarpsstarWarning
 
 _NAME = "harpsstar"
 #: How characters are written that commands print and old encodings lack.
@@ -25,6 +29,18 @@ def be_lenient() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=_NAME)
+
+
+def show_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int,
+    file: TextIO | None = None, line: str | None = None,
+) -> None:  # fmt: skip
+    """Print the package's own warnings as its other messages, without a line of its code."""
+    if issubclass(category, HarpsstarWarning):
+        print(f"harpsstar: {message}", file=sys.stderr)
+    else:
+        text = warnings.formatwarning(message, category, filename, lineno, line)
+        print(text, file=file or sys.stderr, end="")
 
 
 def _in_plain_letters(error: UnicodeError) -> tuple[str, int]:

@@ -11,11 +11,11 @@ from harpsstar.cli import _archive as ask
 from harpsstar.cli._files import Reads, Writes
 from harpsstar.outputs.kinds import SUMMARY, TABLE
 
-app = typer.Typer(no_args_is_help=True, help="What to do with the tables of many spectra.")
+app = typer.Typer(no_args_is_help=True, help="Combine and export tables of many spectra.")
 
 _Table = Annotated[
     Path,
-    typer.Argument(help="A table of results, or its folder of nights.", show_default=False),
+    typer.Argument(help="Table of results, or folder of tables by night.", show_default=False),
     Reads(),
 ]
 
@@ -26,12 +26,12 @@ def summary(
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", show_default=False,
-                     help="Table with a row for each star: .ecsv, .fits or .vot."),
+                     help="Table to write, with one row per star: .ecsv, .fits or .vot."),
         Writes(SUMMARY),
     ] = None,
-    flagged: Annotated[bool, typer.Option("--flagged", help="Use flagged spectra, too.")] = False,
+    flagged: Annotated[bool, typer.Option("--flagged", help="Include flagged spectra.")] = False,
 ) -> None:
-    """Combine all spectra of every star: weighted means, scatter against the noise, outliers."""
+    """Combine all spectra of every star: weighted means, scatter compared with noise, outliers."""
     from harpsstar.archive.export import read_results
     from harpsstar.archive.summary import summarise, write_summary
     from harpsstar.cli._show import show_stars
@@ -47,19 +47,19 @@ def summary(
 def export(
     table: Annotated[
         Path,
-        typer.Argument(help="The output of harpsstar predict or watch, finished or not.",
+        typer.Argument(help="Output of harpsstar predict or watch, finished or not.",
                        show_default=False),
         Reads(),
     ],
     output: Annotated[
         Path,
         typer.Option("--output", "-o", show_default=False,
-                     help="Table to write, in the format of its extension."),
+                     help="Table to write; the extension sets the format."),
         Writes(TABLE, folder_if="by_night"),
     ],
     by_night: ask.ByNight = False,
 ) -> None:
-    """Write the rows in the journal of an output to another table."""
+    """Write the rows of a finished or unfinished run to another table."""
     from harpsstar.archive.export import export_journal
 
     number = export_journal(table, output, by_night=by_night)

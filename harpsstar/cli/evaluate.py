@@ -12,10 +12,12 @@ from harpsstar.cli._files import Reads, Writes
 from harpsstar.cli._paper import COMMANDS
 from harpsstar.outputs.kinds import PICTURE, TRIALS
 
-app = typer.Typer(no_args_is_help=True, help="How good models and the emulator are.")
+app = typer.Typer(no_args_is_help=True, help="Measure the accuracy of models and of the emulator.")
 
 Model = Annotated[
-    str, typer.Option(help="Name (see harpsstar models list) or file of the model."), Reads()
+    str,
+    typer.Option(help="Name of a packaged model (see harpsstar models list) or a model file."),
+    Reads(),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
@@ -27,7 +29,9 @@ class Interpolation(enum.StrEnum):
     LINEAR = "linear"
 
 
-Seed = Annotated[int, typer.Option(help="Of the spectra; no training has seen them.")]
+Seed = Annotated[int, typer.Option(
+    help="Random seed of the spectra, which differ from all training spectra."
+)]
 
 
 class Situation(enum.StrEnum):
@@ -43,24 +47,26 @@ def accuracy(
     snr: Annotated[
         str, typer.Option(help="Signal-to-noise ratios per pixel, separated by commas.")
     ] = "20",
-    n: Annotated[int, typer.Option("-n", help="Fresh synthetic spectra.")] = 3000,
+    n: Annotated[int, typer.Option("-n", help="Number of new synthetic spectra.")] = 3000,
     seed: Seed = 0,
-    batch: Annotated[int, typer.Option(help="Spectra at a time.")] = 64,
-    bound_stars: Annotated[int, typer.Option(help="Of how many to compute the bound.")] = 300,
+    batch: Annotated[int, typer.Option(help="Number of spectra processed at a time.")] = 64,
+    bound_stars: Annotated[int, typer.Option(
+        help="Number of stars for which the Cramér-Rao bound is computed."
+    )] = 300,
     teff: Annotated[
         str | None,
-        typer.Option(help="Only these temperatures, K, as in 4000:6000.",
+        typer.Option(help="Range of temperatures, K, as in 4000:6000.",
                      show_default="the whole grid"),
     ] = None,
     nuisances: Annotated[
         Situation,
-        typer.Option(help="Drawn from their priors and solved for, or on their relations and "
-                          "known, with continuum and velocity."),
+        typer.Option(help="free: drawn from their priors and solved for. fixed: on their "
+                          "relations and known, as are continuum and velocity."),
     ] = Situation.FREE,
-    white: Annotated[bool, typer.Option("--white", help="White noise and no masks.")] = False,
+    white: Annotated[bool, typer.Option("--white", help="Use white noise and no masks.")] = False,
     json: Json = False,
 ) -> None:
-    """Errors, coverage and the bound on fresh spectra drawn from the priors of the training."""
+    """Errors, coverage and Cramér-Rao bound on new spectra, drawn from the training priors."""
     from harpsstar.cli._evaluate import numbers, show_accuracy, show_json
     from harpsstar.evaluate.accuracy import accuracy as measure
     from harpsstar.nn.zoo import load
@@ -80,14 +86,14 @@ def calibration(
     snr: Annotated[
         str, typer.Option(help="Signal-to-noise ratios per pixel, separated by commas.")
     ] = "20,50,100,200",
-    n: Annotated[int, typer.Option("-n", help="Spectra in each bin.")] = 1000,
+    n: Annotated[int, typer.Option("-n", help="Number of spectra in each bin.")] = 1000,
     seed: Seed = 1,
     picture: Annotated[
-        Path | None, typer.Option(help="Picture to draw: .png, .pdf or .svg."), Writes(PICTURE)
+        Path | None, typer.Option(help="Plot to write: .png, .pdf or .svg."), Writes(PICTURE)
     ] = None,
     json: Json = False,
 ) -> None:
-    """Coverage, PIT, ENCE and sharpness of the claimed errors, by SNR and temperature."""
+    """Coverage, PIT, ENCE and sharpness of the error bars, by SNR and temperature."""
     from harpsstar.cli._evaluate import numbers, show_calibration, show_json
     from harpsstar.evaluate.calibration import calibration as measure
     from harpsstar.evaluate.calibration import draw
@@ -106,11 +112,11 @@ def calibration(
 def robustness(
     model: Model = "default",
     snr: Annotated[float, typer.Option(help="Signal-to-noise ratio per pixel.")] = 100.0,
-    n: Annotated[int, typer.Option("-n", help="Spectra.")] = 500,
+    n: Annotated[int, typer.Option("-n", help="Number of spectra.")] = 500,
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
-    """Bias in sigmas when spectra are not as the training had them."""
+    """Bias, in sigma, for spectra with defects that the training spectra do not have."""
     from harpsstar.cli._evaluate import show_json, show_robustness
     from harpsstar.evaluate.robustness import robustness as measure
     from harpsstar.nn.zoo import load
@@ -122,11 +128,11 @@ def robustness(
 @app.command()
 def flags(
     model: Model = "default",
-    n: Annotated[int, typer.Option("-n", help="Spectra in all.")] = 2000,
+    n: Annotated[int, typer.Option("-n", help="Total number of spectra.")] = 2000,
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
-    """How many good, strange, empty and damaged spectra are flagged."""
+    """Shares of good, unusual, empty and damaged spectra that are flagged."""
     from harpsstar.cli._evaluate import show_flags, show_json
     from harpsstar.evaluate.flags import flags as measure
     from harpsstar.infer.predict import predictor
@@ -137,7 +143,7 @@ def flags(
 
 @app.command()
 def card(model: Model = "default") -> None:
-    """The model card as a page: what a model is, for what, and how good."""
+    """Print the model card as a page: purpose, training and accuracy of a model."""
     from harpsstar.evaluate.card import page
     from harpsstar.nn.zoo import read_card
 
@@ -147,22 +153,24 @@ def card(model: Model = "default") -> None:
 @app.command()
 def stars(
     files: Annotated[
-        list[Path], typer.Argument(help="Spectra of stars whose labels are known.",
+        list[Path], typer.Argument(help="Spectra of stars with known labels.",
                                    show_default=False), Reads(),
     ],
     model: Model = "default",
     blaze_dir: Annotated[
-        Path | None, typer.Option(help="Where blaze files are.", show_default="beside each file"),
+        Path | None, typer.Option(
+            help="Folder with the blaze files.", show_default="beside each file"
+        ),
         Reads(),
     ] = None,
     references: Annotated[
         Path | None,
-        typer.Option(help="TOML file of reference labels.", show_default="the packaged one"),
+        typer.Option(help="TOML file with reference labels.", show_default="the packaged one"),
         Reads(),
     ] = None,
     json: Json = False,
 ) -> None:
-    """Differences from the literature, and pulls, of real spectra."""
+    """Compare labels of real spectra with the literature: differences and pulls."""
     from harpsstar.cli._evaluate import show_json, show_stars
     from harpsstar.evaluate.stars import evaluate_stars
 
@@ -173,28 +181,30 @@ def stars(
 @app.command()
 def emulator(
     interpolation: Annotated[
-        Interpolation, typer.Option(help="Between nodes.")
+        Interpolation, typer.Option(help="Interpolation between nodes.")
     ] = Interpolation.CUBIC,
     grid: Annotated[
-        Path | None, typer.Option(help="Compressed grid.", show_default="the packaged one"), Reads()
+        Path | None,
+        typer.Option(help="Grid file to use.", show_default="the packaged one"),
+        Reads(),
     ] = None,
     synthesis: Annotated[
         int,
         typer.Option(min=0, metavar="N", help="Compare with PySME at N random stars between the "
-                     "nodes, some five seconds each."),
+                     "nodes; each takes about five seconds."),
     ] = 0,
     p02: Annotated[
         int,
-        typer.Option("--p02", min=0, metavar="N", help="Compare with PySME at N real atmospheres "
+        typer.Option("--p02", min=0, metavar="N", help="Compare with PySME at N model atmospheres "
                      "of [M/H] +0.2, which the grid does not contain."),
     ] = 0,
-    seed: Annotated[int, typer.Option(help="Of the stars that are drawn.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed of the stars.")] = 0,
     json: Json = False,
 ) -> None:
-    """Compression residual, and interpolation errors as label bias: median and 90 % of stars.
+    """Errors of compression and interpolation, as bias of labels: median and 90th percentile.
 
-    Errors at left-out nodes need the grid alone. --synthesis and --p02 need the inputs that the
-    grid was computed from (harpsstar synth inputs) and the extra synth.
+    The errors at left-out nodes need only the grid. --synthesis and --p02 also need the inputs of
+    the grid (harpsstar synth inputs) and the extra synth.
     """
     from harpsstar.cli._evaluate import show_emulator, show_json
     from harpsstar.cli._progress import Stages
@@ -214,30 +224,32 @@ def emulator(
 def fit(
     model: Model = "default",
     snr: Annotated[float, typer.Option(help="Signal-to-noise ratio per pixel.")] = 100.0,
-    n: Annotated[int, typer.Option("-n", "--n", help="Synthetic stars.")] = 300,
+    n: Annotated[int, typer.Option("-n", "--n", help="Number of synthetic stars.")] = 300,
     sbc: Annotated[
         int | None,
-        typer.Option(help="So many stars with the sampler: simulation-based calibration, and how"
-                          " Laplace compares.", show_default="no sampler"),
+        typer.Option(help="Number of stars for simulation-based calibration with the sampler,"
+                          " and for its comparison with Laplace.", show_default="none, no sampler"),
     ] = None,
     teff: Annotated[
-        tuple[float, float], typer.Option(help="Temperatures of the stars, K.")
+        tuple[float, float], typer.Option(help="Range of temperatures of the stars, K.")
     ] = (4000.0, 7000.0),
-    seed: Annotated[int, typer.Option(min=0, help="Of the stars and of their noise.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 0,
     journal: Annotated[
         Path | None,
-        typer.Option(help="File of finished stars; the same command goes on from there.",
+        typer.Option(help="File of finished stars, from which the same command continues.",
                      show_default="none"),
         Writes(TRIALS),
     ] = None,
     ranks: Annotated[
         Path | None,
-        typer.Option(help="Picture of the ranks of a calibration.", show_default=False),
+        typer.Option(
+            help="Plot of the ranks (with --sbc) to write: .png, .pdf or .svg.", show_default=False
+        ),
         Writes(PICTURE),
     ] = None,
     json: Json = False,
 ) -> None:
-    """Errors and coverage of harpsstar fit against the bound with the same nuisances free."""
+    """Errors and coverage of harpsstar fit, compared with the Cramér-Rao bound."""
     from harpsstar.cli._evaluate import show_json
     from harpsstar.cli._fit import show_quality
     from harpsstar.cli._progress import Stages
@@ -256,19 +268,19 @@ def fit(
 @app.command()
 def epochs(
     model: Model = "default",
-    n: Annotated[int, typer.Option("-n", help="Synthetic stars.")] = 200,
-    each: Annotated[int, typer.Option("--epochs", help="Exposures of each star.")] = 8,
+    n: Annotated[int, typer.Option("-n", help="Number of synthetic stars.")] = 200,
+    each: Annotated[int, typer.Option("--epochs", help="Number of exposures of each star.")] = 8,
     snr: Annotated[
-        str, typer.Option(help="Signal-to-noise ratios per pixel, from and to.")
+        str, typer.Option(help="Range of signal-to-noise ratios per pixel.")
     ] = "40:200",
-    teff: Annotated[str, typer.Option(help="Temperatures of the stars, K.")] = "4000:9000",
+    teff: Annotated[str, typer.Option(help="Range of temperatures of the stars, K.")] = "4000:9000",
     seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 0,
     plot: Annotated[
-        Path | None, typer.Option(help="Picture to draw: .png, .pdf or .svg."), Writes(PICTURE)
+        Path | None, typer.Option(help="Plot to write: .png, .pdf or .svg."), Writes(PICTURE)
     ] = None,
     json: Json = False,
 ) -> None:
-    """Whether epochs of one star, combined, have the error that they claim, and scatter so."""
+    """Test whether combined epochs of a star have the errors and the scatter that are expected."""
     from harpsstar.cli._evaluate import numbers, show_epochs, show_json
     from harpsstar.cli._progress import Stages
     from harpsstar.evaluate.epochs import draw, epoch_quality

@@ -22,8 +22,8 @@ class ExitCode(enum.IntEnum):
 
 
 _MEANING = {
-    ExitCode.OK: "every input has a result (flagged ones too)",
-    ExitCode.UNEXPECTED: "an unexpected error, a bug",
+    ExitCode.OK: "every input has a result (flagged ones included)",
+    ExitCode.UNEXPECTED: "an unexpected error, which is a bug",
     ExitCode.NOTHING_DONE: "wrong usage, or no input gave a result",
     ExitCode.SOME_FAILED: "some inputs failed",
     ExitCode.NOT_WRITTEN: "the output could not be written (full disk, no permission, in use)",

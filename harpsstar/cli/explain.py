@@ -24,20 +24,20 @@ def explain(
     ] = None,
     picture: Annotated[
         Path | None,
-        typer.Option(help="Picture to draw: .png, .pdf or .svg.", show_default=False),
+        typer.Option(help="Plot to write: .png, .pdf or .svg.", show_default=False),
         Writes(PICTURE),
     ] = None,
-    top: Annotated[int, typer.Option(min=1, help="Lines shown for each label.")] = 10,
+    top: Annotated[int, typer.Option(min=1, help="Number of lines shown for each label.")] = 10,
     model: ask.Model = None,
     blaze_dir: ask.BlazeDir = None,
     resolution: ask.Resolution = None,
     medium: ask.Medium = "",
     frame: ask.Frame = "",
 ) -> None:
-    """Say which lines decide on Teff, logg, [M/H] and vsini of a spectrum.
+    """Show which spectral lines determine Teff, logg, [M/H] and vsini of a spectrum.
 
-    Share: of the information about the label. Pull: by how much the line moves it, in units of its
-    error from noise.
+    The share of a line is its part of the information about the label. The pull is the shift of the
+    label by this line, in units of the label's error from noise.
     """
     from harpsstar.cli._explain import show_explanation
     from harpsstar.infer.explain import explain_and_write

@@ -26,7 +26,7 @@ def fit(
     files: Annotated[
         list[str],
         typer.Argument(
-            help="FITS or text files, folders (searched to every depth) or quoted patterns.",
+            help="FITS or text files, folders (searched with all subfolders) or quoted patterns.",
             show_default=False,
         ),
         Reads(),
@@ -37,48 +37,53 @@ def fit(
             "--output",
             "-o",
             show_default=False,
-            help="Table to write: .ecsv, .fits, .vot, .xml, .parquet or .csv. Without,"
-            " a summary is shown.",
+            help="Table to write: .ecsv, .fits, .vot, .xml, .parquet or .csv. Without"
+            " this option, a summary is shown.",
         ),
         Writes(TABLE),
     ] = None,
     fix: Annotated[
         list[str] | None,
         typer.Option(
-            help="Hold a parameter: logg=4.44. May be given more than once.", show_default=False
+            help="Fix a parameter, as in logg=4.44. Can be repeated.", show_default=False
         ),
     ] = None,
     prior: Annotated[
         list[str] | None,
         typer.Option(
-            help="What is known beforehand: teff=5772±50 (or 5772+-50), a Gaussian;"
-            " teff=5000..6000, a range.",
+            help="Prior of a parameter: Gaussian, as in teff=5772±50 (or 5772+-50), or a"
+            " range, as in teff=5000..6000. Can be repeated.",
             show_default=False,
         ),
     ] = None,
     tie: Annotated[
         list[str] | None,
         typer.Option(
-            help="Let vmic, vmac or alpha follow its relation exactly.", show_default=False
+            help="Set vmic, vmac or alpha to its relation, without scatter. Can be repeated.",
+            show_default=False,
         ),
     ] = None,
-    sampler: Annotated[Sampler, typer.Option(help="How the posterior is found.")] = Sampler.LAPLACE,
+    sampler: Annotated[Sampler, typer.Option(help="Method for the posterior.")] = Sampler.LAPLACE,
     together: Annotated[
-        bool, typer.Option("--together", help="All files show one star: fit them at once.")
+        bool, typer.Option("--together", help="Fit all files together, as spectra of one star.")
     ] = False,
     samples: Annotated[
         Path | None,
-        typer.Option(help="Folder for draws from the posterior (NetCDF).", show_default=False),
+        typer.Option(help="Folder for samples of the posterior (NetCDF).", show_default=False),
         Writes(),
     ] = None,
     plots: Annotated[
-        Path | None, typer.Option(help="Folder for pictures.", show_default=False), Writes()
+        Path | None,
+        typer.Option(
+            help="Folder for plots: corner plot and best-fitting model.", show_default=False
+        ),
+        Writes(),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of every random number.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 0,
     model: Annotated[
         str | None,
         typer.Option(
-            help="Name or file of the model that gives the start.",
+            help="Name or file of the model that gives the starting point.",
             show_default="the packaged default",
         ),
         Reads(),
@@ -86,7 +91,7 @@ def fit(
     blaze_dir: Annotated[
         Path | None,
         typer.Option(
-            help="Where blaze files are, if not beside the spectra.",
+            help="Folder with the blaze files, if they are not beside the spectra.",
             show_default="beside each spectrum",
         ),
         Reads(),
@@ -94,13 +99,13 @@ def fit(
     resolution: ask.Resolution = None,
     medium: ask.Medium = "",
     frame: ask.Frame = "",
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what failed.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print failures only.")] = False,
     overwrite: ask.Overwrite = None,
 ) -> None:
     """Fit Teff, logg, [M/H], vsini, velocity and turbulence to the pixels of spectra.
 
-    Slower than predict, and everything that is not known is marginalised; any parameter can be
-    held or given a prior.
+    This is slower than predict. Parameters that are not known are marginalised over; any parameter
+    can be fixed or given a prior.
     """
     from harpsstar.cli._fit import Progress, end, inputs_of
     from harpsstar.infer.fit.batch import Job, fit_files

@@ -15,13 +15,13 @@ from harpsstar.outputs.kinds import PICTURE
 def inspect(
     files: Annotated[
         list[str] | None,
-        typer.Argument(help="FITS or text files, folders (searched to every depth) or quoted"
-                       " patterns.", show_default=False),
+        typer.Argument(help="FITS or text files, folders (searched with all subfolders) or"
+                       " quoted patterns.", show_default=False),
         Reads(),
     ] = None,
     blaze_dir: Annotated[
         Path | None,
-        typer.Option(help="Where blaze files are, if not beside the spectra.",
+        typer.Option(help="Folder with the blaze files, if they are not beside the spectra.",
                      show_default="beside each spectrum"),
         Reads(),
     ] = None,
@@ -30,19 +30,19 @@ def inspect(
     frame: ask.Frame = "",
     plot: Annotated[
         Path | None,
-        typer.Option(help="Picture to draw of a single spectrum: .png, .pdf or .svg.",
+        typer.Option(help="Plot of a single spectrum to write: .png, .pdf or .svg.",
                      show_default=False),
         Writes(PICTURE),
     ] = None,
     system: Annotated[
-        bool, typer.Option("--system", help="Describe the environment, for a bug report.")
+        bool, typer.Option("--system", help="Print versions and settings, for a bug report.")
     ] = False,
 ) -> None:
-    """Say what files are, whether they can be used and what will be done to them."""
+    """Show what files contain, whether they can be used and how they will be processed."""
     from harpsstar.cli._show import show_descriptions, show_system
 
     if not files and not system:
-        raise typer.BadParameter("a FILE is needed, or --system")
+        raise typer.BadParameter("give at least one FILE, or --system")
     if system:
         show_system()
     if files:

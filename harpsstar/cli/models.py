@@ -10,7 +10,10 @@ import typer
 from harpsstar.cli._files import Reads, Writes
 from harpsstar.outputs.kinds import TENSORS
 
-app = typer.Typer(no_args_is_help=True, help="The models there are, and their cards.")
+app = typer.Typer(
+    no_args_is_help=True, help="List the packaged models, show their cards, calibrate their error "
+                               "bars."
+)
 
 
 @app.command(name="list")
@@ -24,9 +27,9 @@ def list_models() -> None:
 
 @app.command()
 def show(
-    model: Annotated[str, typer.Argument(help="Name or file of a model."), Reads()] = "default",
+    model: Annotated[str, typer.Argument(help="Name or file of the model."), Reads()] = "default",
     full: Annotated[
-        bool, typer.Option("--full", help="Show long lists whole, an item on each line.")
+        bool, typer.Option("--full", help="Show long lists in full.")
     ] = False,
 ) -> None:
     """Show the card of a model as JSON: labels, training, accuracy."""
@@ -44,15 +47,19 @@ def calibrate(
                      show_default=False),
         Writes(TENSORS),
     ],
-    model: Annotated[str, typer.Argument(help="Name or file of a model."), Reads()] = "default",
+    model: Annotated[str, typer.Argument(help="Name or file of the model."), Reads()] = "default",
     snr: Annotated[
-        str, typer.Option(help="Signal-to-noise ratios per pixel, increasing, by commas.")
+        str, typer.Option(
+            help="Signal-to-noise ratios per pixel, increasing and separated by commas."
+        )
     ] = "7,20,50,100,200,400,1000",
     spectra: Annotated[
-        int, typer.Option("-n", min=100, help="Held-out spectra at each of them.")
+        int, typer.Option(
+            "-n", min=100, help="Number of test spectra at each signal-to-noise ratio."
+        )
     ] = 5000,
 ) -> None:
-    """Calibrate the errors of a model again, on fresh spectra; its weights stay as they are."""
+    """Calibrate the error bars of a model on new synthetic spectra, with its weights unchanged."""
     from harpsstar.cli._evaluate import numbers
     from harpsstar.cli._progress import Stages
     from harpsstar.train.recalibrate import recalibrate

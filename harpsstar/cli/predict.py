@@ -14,8 +14,8 @@ from harpsstar.cli._files import Reads, Writes
 def predict(
     files: Annotated[
         list[str],
-        typer.Argument(help="FITS or text files, folders (searched to every depth) or quoted"
-                       " patterns.", show_default=False),
+        typer.Argument(help="FITS or text files, folders (searched with all subfolders) or"
+                       " quoted patterns.", show_default=False),
         Reads(),
     ],
     output: ask.Output = None,
@@ -29,24 +29,24 @@ def predict(
     min_snr: ask.MinSnr = 0.0,
     keep_all: ask.KeepAll = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only list what would be done with every file.")
+        bool, typer.Option("--dry-run", help="Only list what would be done with each file.")
     ] = False,
     jobs: ask.Jobs = None,
     scheduler: ask.Scheduler = None,
     batch: ask.Batch = 16,
     time_limit: ask.TimeLimit = 60.0,
     refresh: Annotated[
-        bool, typer.Option("--refresh", help="Do files again that have a row already.")
+        bool, typer.Option("--refresh", help="Process files again that already have a row.")
     ] = False,
     append: Annotated[
-        bool, typer.Option("--append", help="Keep the rows of earlier inputs in the table.")
+        bool, typer.Option("--append", help="Keep rows of earlier inputs in the table.")
     ] = False,
     by_night: ask.ByNight = False,
     overwrite: ask.Overwrite = None,
     report: ask.Report = None,
     plots: Annotated[
         Path | None,
-        typer.Option(help="Folder for a picture of each spectrum with its model.",
+        typer.Option(help="Folder for plots: each spectrum with its best-fitting model.",
                      show_default=False),
         Writes(),
     ] = None,
@@ -57,9 +57,9 @@ def predict(
 ) -> None:
     """Predict Teff, logg, [M/H] and vsini of spectra, with uncertainties.
 
-    Every input gets one row in the table, good or bad, with a status and a reason; in a folder,
-    the science spectra of fibre A are the inputs. Interrupted or killed, the same command goes on
-    where it stopped.
+    Every input gets one row in the table, with a status and, if it failed, the reason. In a
+    folder, the science spectra of fibre A are the inputs. After an interruption, the same command
+    continues where it stopped.
     """
     from harpsstar.archive.batch import plan_files, predict_files
     from harpsstar.cli._show import show_plan

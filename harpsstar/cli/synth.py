@@ -11,7 +11,8 @@ from harpsstar.cli._files import Reads, Writes
 from harpsstar.outputs.kinds import ARCHIVE, DATASET, ECSV, MOCK, PICTURE, TENSORS
 
 app = typer.Typer(
-    no_args_is_help=True, help="Where spectra come from: inputs, the grid, mock observations."
+    no_args_is_help=True,
+    help="Compute synthetic spectra: model inputs, grid, mock observations, data sets.",
 )
 
 _Teff = Annotated[
@@ -35,24 +36,25 @@ _Vmac = Annotated[
 @app.command()
 def inputs(
     show: Annotated[
-        bool, typer.Option("--list", help="Only list what is held, and where it comes from.")
+        bool, typer.Option("--list", help="Only list the inputs and their sources.")
     ] = False,
-    jobs: Annotated[int, typer.Option(min=1, help="Downloads at a time.")] = 8,
+    jobs: Annotated[int, typer.Option(min=1, help="Number of parallel downloads.")] = 8,
     origin: Annotated[
         Path | None,
         typer.Option("--from", show_default=False,
-                     help="Take them from a folder or an archive instead of the network."),
+                     help="Folder or archive to copy the inputs from instead of downloading."),
         Reads(),
     ] = None,
     archive: Annotated[
         Path | None,
-        typer.Option(help="Put them into one zip archive, too: .zip.", show_default=False),
+        typer.Option(help="Also pack the inputs into this .zip archive.", show_default=False),
         Writes(ARCHIVE),
     ] = None,
 ) -> None:
-    """Fetch the model atmospheres and line lists (60 MB) that a grid is computed from.
+    """Download the model atmospheres and line lists (60 MB) that a grid is computed from.
 
-    They go to HARPSSTAR_CACHE, if set. Interrupted, the same command goes on where it stopped.
+    They are stored in the folder HARPSSTAR_CACHE, if that variable is set. After an interruption,
+    the same command continues where it stopped.
     """
     from harpsstar.cli._progress import Stages
     from harpsstar.cli._show import show_inputs
@@ -70,7 +72,7 @@ def inputs(
 @app.command()
 def grid(
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="The grid to write."), Writes(TENSORS)
+        Path, typer.Option("--output", "-o", help="Grid file to write."), Writes(TENSORS)
     ] = Path("grid.safetensors"),
     work: Annotated[
         Path | None,
@@ -80,33 +82,33 @@ def grid(
     ] = None,
     vmic: Annotated[
         list[float] | None,
-        typer.Option(min=0.0, help="Microturbulence, km/s; may be given more than once.",
+        typer.Option(min=0.0, help="Microturbulence of the grid, km/s. Can be repeated.",
                      show_default="0.5, 1, 1.5, 2 and 3"),
     ] = None,
     alpha: Annotated[
         list[float] | None,
-        typer.Option(help="[alpha/Fe], dex; may be given more than once.",
+        typer.Option(help="[alpha/Fe] of the grid, dex. Can be repeated.",
                      show_default="0, 0.2 and 0.4"),
     ] = None,
     vald: Annotated[
         Path | None,
-        typer.Option(help="Your own VALD extract instead of the packaged line list.",
+        typer.Option(help="VALD extract to use instead of the packaged line list.",
                      show_default=False),
         Reads(),
     ] = None,
     jobs: Annotated[
-        int | None, typer.Option(min=1, help="Processes.", show_default="one per core")
+        int | None, typer.Option(min=1, help="Number of processes.", show_default="one per core")
     ] = None,
     scheduler: Annotated[
         str | None,
-        typer.Option(help="Address of a Dask scheduler that computes the nodes.",
+        typer.Option(help="Address of a Dask scheduler whose workers compute the nodes.",
                      show_default=False),
     ] = None,
 ) -> None:
-    """Synthesise every node with PySME: five hours of two cores for the whole grid.
+    """Compute the spectrum of every grid node with PySME, and compress the grid to one file.
 
-    They are compressed to one file. Interrupted or killed, the same command goes on where it
-    stopped.
+    The whole grid takes five hours on two cores. After an interruption, the same command continues
+    where it stopped.
     """
     from harpsstar.cli._progress import Stages, work_folder
     from harpsstar.grid.build import ALPHA, VMIC, Axes, make
@@ -125,24 +127,26 @@ def calibrate(
     sun: Annotated[Path, typer.Argument(help="Spectrum of the Sun.", show_default=False), Reads()],
     gap: Annotated[
         Path | None,
-        typer.Option(help="A second spectrum of the Sun, for what the first does not cover.",
+        typer.Option(help="Second spectrum of the Sun, for wavelengths that the first lacks.",
                      show_default=False),
         Reads(),
     ] = None,
     gap_range: Annotated[
-        tuple[float, float], typer.Option(help="Where the second one is used, Å.")
+        tuple[float, float], typer.Option(help="Wavelengths at which the second is used, Å.")
     ] = (5303.5, 5338.0),
     gap_resolution: Annotated[
         float | None,
-        typer.Option(help="Resolving power of the second one, if it is text.", show_default=False),
+        typer.Option(
+            help="Resolving power of the second, if it is a text file.", show_default=False
+        ),
     ] = None,
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="The table of corrections to write."),
+        Path, typer.Option("--output", "-o", help="Table of corrections to write."),
         Writes(ECSV),
     ] = Path("solar-lines.ecsv"),
-    jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
+    jobs: Annotated[int, typer.Option(min=1, help="Number of processes.")] = 2,
 ) -> None:
-    """Calibrate log gf, wavelengths and van der Waals widths of the line list on the Sun."""
+    """Derive solar corrections of log gf, wavelengths and van der Waals widths of the lines."""
     from harpsstar.grid.calibration import calibrate_files
 
     levels = calibrate_files(
@@ -158,7 +162,7 @@ def observe(
     output: Annotated[
         Path,
         typer.Option("--output", "-o", show_default=False,
-                     help="The FITS file to write, or .fits.gz; with --night, a folder."),
+                     help="FITS file to write (.fits or .fits.gz), or with --night a folder."),
         Writes(MOCK, folder_if="night"),
     ],
     teff: _Teff = None,
@@ -168,53 +172,53 @@ def observe(
     vmic: _Vmic = None,
     vmac: _Vmac = None,
     rv: Annotated[float, typer.Option(help="Barycentric velocity of the star, km/s.")] = 0.0,
-    berv: Annotated[float, typer.Option(help="Velocity of the Earth towards it, km/s.")] = 0.0,
-    snr: Annotated[float, typer.Option(help="Per pixel at 5200 Å.")] = 100.0,
+    berv: Annotated[float, typer.Option(help="Barycentric Earth radial velocity, km/s.")] = 0.0,
+    snr: Annotated[float, typer.Option(help="Signal-to-noise ratio per pixel at 5200 Å.")] = 100.0,
     format: Annotated[
-        str, typer.Option(help="e2ds, s1d, s2d, s2d_blaze or s1d_table.")
+        str, typer.Option(help="Product: e2ds, s1d, s2d, s2d_blaze or s1d_table.")
     ] = "e2ds",
-    instrument: Annotated[str, typer.Option(help="HARPS-N or HARPS.")] = "HARPS-N",
-    seed: Annotated[int, typer.Option(min=0, help="Of the noise, or of the night.")] = 0,
+    instrument: Annotated[str, typer.Option(help="Spectrograph: HARPS-N or HARPS.")] = "HARPS-N",
+    seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 0,
     target: Annotated[str, typer.Option(help="Name of the star.")] = "MOCK",
-    airmass: Annotated[float, typer.Option(help="Of the telluric lines, 1 to 5.")] = 1.0,
+    airmass: Annotated[float, typer.Option(help="Airmass of the telluric lines, 1 to 5.")] = 1.0,
     water: Annotated[
         float, typer.Option(help="Precipitable water of the telluric lines, mm; 0 for none.")
     ] = 0.0,
-    cosmics: Annotated[float, typer.Option(help="Cosmic ray hits left per order.")] = 0.0,
+    cosmics: Annotated[float, typer.Option(help="Mean number of cosmic-ray hits per order.")] = 0.0,
     gap: Annotated[
         tuple[float, float] | None,
-        typer.Option(help="Air wavelengths between which there is no detector, Å.",
+        typer.Option(help="Ends of a detector gap, as wavelengths in air, Å.",
                      show_default=False),
     ] = None,
     companion: Annotated[
         tuple[float, float, float, float] | None,
         typer.Option(metavar="TEFF LOGG RV RATIO", show_default=False,
-                     help="A second star in the fibre; its light in units of the first one's."),
+                     help="Second star in the fibre; RATIO is its flux over that of the first."),
     ] = None,
     moon: Annotated[
-        float, typer.Option(min=0.0, help="Moonlight in units of the star's light.")
+        float, typer.Option(min=0.0, help="Flux of scattered moonlight over that of the star.")
     ] = 0.0,
-    drift: Annotated[float, typer.Option(help="Of the spectrograph, m/s.")] = 0.0,
+    drift: Annotated[float, typer.Option(help="Drift of the spectrograph, m/s.")] = 0.0,
     header_rv_error: Annotated[
-        float, typer.Option(help="Error of the velocity in the header, km/s.")
+        float, typer.Option(help="Error to add to the radial velocity in the header, km/s.")
     ] = 0.0,
     night: Annotated[
         int | None,
-        typer.Option(help="Instead: a whole night with this many exposures of drawn stars.",
+        typer.Option(help="Write a whole night with this many exposures of random stars instead.",
                      show_default=False),
     ] = None,
     blaze: Annotated[
-        bool, typer.Option("--blaze", help="Write the blaze file beside it, too.")
+        bool, typer.Option("--blaze", help="Also write the blaze file, beside the product.")
     ] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")] = False,
 ) -> None:
-    """Write a mock observation of a star, or a whole night, as the pipelines would."""
+    """Write a mock observation of a star, or a whole night, in the layout of the pipelines."""
     from harpsstar.mock import NEW_FORMATS, Effects, blaze_frame, observe_star, write
 
     if night is not None:
         return _night(night, output, seed, instrument, overwrite)
     if teff is None or logg is None:
-        raise typer.BadParameter("--teff and --logg of the star are needed, or --night")
+        raise typer.BadParameter("give --teff and --logg of the star, or --night")
     effects = Effects(airmass, water, cosmics, (gap,) if gap else (), (), drift, header_rv_error)
     hdus = observe_star(
         teff, logg, m_h, vsini, vmic=vmic, vmac=vmac, rv=rv, berv=berv, snr=snr, format=format,
@@ -233,32 +237,32 @@ def _night(n: int, folder: Path, seed: int, instrument: str, overwrite: bool) ->
     with Stages() as progress:
         night = observe_night(n, folder, seed=seed, instrument=instrument, overwrite=overwrite,
                               progress=progress.stage("exposures"))
-    typer.echo(f"harpsstar: wrote {night}; {TRUTH} tells what every file is", err=True)
+    typer.echo(f"harpsstar: wrote {night}; {TRUTH} lists what every file contains", err=True)
 
 
 @app.command()
 def dataset(
     output: Annotated[
         Path,
-        typer.Option("--output", "-o", help="The HDF5 file to write.", show_default=False),
+        typer.Option("--output", "-o", help="HDF5 file to write.", show_default=False),
         Writes(DATASET),
     ],
     preset: Annotated[
-        str, typer.Option(help="seeds, harpsn, or a TOML file."), Reads()
-    ] = "seeds",
+        str, typer.Option(help="Preset: paper, harpsn or a TOML file."), Reads()
+    ] = "paper",
     limit: Annotated[
         int | None,
-        typer.Option(min=1, help="At most about so many spectra, spread over the whole set.",
+        typer.Option(min=1, help="Approximate number of spectra, spread over the whole set.",
                      show_default="all"),
     ] = None,
     grid: Annotated[
-        Path | None, typer.Option(help="A grid of your own.", show_default="the packaged one"),
+        Path | None, typer.Option(help="Grid file to use.", show_default="the packaged one"),
         Reads(),
     ] = None,
 ) -> None:
-    """Write a training set; the same preset and grid give the same bytes.
+    """Write a training set. The same preset and grid always give the same file.
 
-    Interrupted or killed, the same command goes on where it stopped.
+    After an interruption, the same command continues where it stopped.
     """
     from harpsstar.cli._progress import Stages
     from harpsstar.mock.dataset import make_dataset, read_preset
@@ -270,7 +274,7 @@ def dataset(
             progress=progress.stage("spectra"), announce=_announce,
         )
     typer.echo(f"harpsstar: wrote {output}: {facts.spectra} spectra, {facts.training} to train "
-               f"and {facts.test} to test, {facts.double} double", err=True)
+               f"and {facts.test} to test, {facts.double} duplicate labels", err=True)
 
 
 def _announce(spectra: int, size: int) -> None:
@@ -280,19 +284,21 @@ def _announce(spectra: int, size: int) -> None:
 @app.command()
 def show(
     dataset: Annotated[
-        Path, typer.Argument(help="A data set of `harpsstar synth dataset`.", show_default=False),
+        Path, typer.Argument(
+            help="Data set made by `harpsstar synth dataset`.", show_default=False
+        ),
         Reads(),
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="The picture: .png, .pdf or .svg."),
+        Path, typer.Option("--output", "-o", help="Plot to write: .png, .pdf or .svg."),
         Writes(PICTURE),
     ] = Path("spectrum.png"),
     row: Annotated[
         int | None,
-        typer.Option(help="Which spectrum.", show_default="the one nearest to the Sun"),
+        typer.Option(help="Row of the spectrum.", show_default="the row closest to the Sun"),
     ] = None,
 ) -> None:
-    """Draw a spectrum of a training set: merged, in its orders, and as an image."""
+    """Plot a spectrum of a training set: merged, in orders, and as an image."""
     from harpsstar.mock.dataset.figure import show as draw
 
     row = draw(dataset, output, row=row)
@@ -302,19 +308,22 @@ def show(
 @app.command()
 def mismatch(
     spectrum: Annotated[
-        Path, typer.Argument(help="A spectrum of the Sun with high signal.", show_default=False),
+        Path, typer.Argument(
+            help="Spectrum of the Sun with a high signal-to-noise ratio.", show_default=False
+        ),
         Reads(),
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="The pattern to write."), Writes(TENSORS)
+        Path, typer.Option("--output", "-o", help="File to write."), Writes(TENSORS)
     ] = Path("mismatch.safetensors"),
 ) -> None:
-    """Learn from the Sun, at its known labels, which pixels the emulator gets wrong."""
+    """Measure the error of the physics: residuals of the Sun from the emulator, at its labels."""
     from harpsstar.model.mismatch import learn_from_file
 
     median = learn_from_file(spectrum, output)
     typer.echo(
-        f"harpsstar: wrote {output}; the Sun is {median:.2%} of the continuum off at the median",
+        f"harpsstar: wrote {output}; the median residual of the Sun is {median:.2%} "
+        "of the continuum",
         err=True,
     )
 
@@ -323,7 +332,7 @@ def mismatch(
 def lines(
     check: Annotated[
         Path | None,
-        typer.Option(metavar="SPECTRUM", help="Where does the model fail? Compare with this.",
+        typer.Option(metavar="SPECTRUM", help="Spectrum to compare the model with.",
                      show_default=False),
         Reads(),
     ] = None,
@@ -333,27 +342,36 @@ def lines(
     vsini: Annotated[_Given, typer.Option(help="Projected rotation velocity, km/s.")] = None,
     vmic: Annotated[_Given, typer.Option(help="Microturbulence, km/s.")] = None,
     vmac: Annotated[_Given, typer.Option(help="Macroturbulence, km/s.")] = None,
-    alpha: Annotated[_Given, typer.Option(help="Alpha elements relative to iron, dex.")] = None,
+    alpha: Annotated[_Given, typer.Option(help="[alpha/Fe], dex.")] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Table of all places, .ecsv."),
+        Path | None, typer.Option(
+            "--output", "-o", help="Table of all misfit intervals to write: .ecsv."
+        ),
         Writes(ECSV),
     ] = None,
     plot: Annotated[
-        Path | None, typer.Option(help="Picture of all places, .png, .pdf or .svg."),
+        Path | None, typer.Option(
+            help="Plot of all misfit intervals to write: .png, .pdf or .svg."
+        ),
         Writes(PICTURE),
     ] = None,
     threshold: Annotated[
-        float, typer.Option(min=0.5, help="Scatters of the smoothed residual that count.")
+        float, typer.Option(
+            min=0.5, help="Smallest misfit to report, in units of the scatter of the smoothed "
+                          "residual."
+        )
     ] = 3.0,
-    rows: Annotated[int, typer.Option("-n", min=0, help="Places to print.")] = 25,
+    rows: Annotated[int, typer.Option("-n", min=0, help="Number of intervals to print.")] = 25,
     blaze_dir: Annotated[
-        Path | None, typer.Option(help="Where blaze files are.", show_default="beside the file"),
+        Path | None, typer.Option(
+            help="Folder with the blaze files.", show_default="beside the file"
+        ),
         Reads(),
     ] = None,
 ) -> None:
-    """What the line list holds or, with --check, where the model fails and which lines lie there.
+    """Summarise the line list or, with --check, list the misfits of the model and their lines.
 
-    Labels that are not given are those that predict finds.
+    Labels that are not given are taken from predict.
     """
     from harpsstar.cli._lines import show_check, show_line_summary
     from harpsstar.evaluate.line_tables import check_and_write

@@ -26,32 +26,32 @@ def train(
     ],
     work: Annotated[
         Path | None,
-        typer.Option(help="Folder for work in progress; the same recipe resumes from it.",
+        typer.Option(help="Folder for checkpoints; the same recipe resumes from it.",
                      show_default="work-NAME beside the output"),
         Writes(),
     ] = None,
     change: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Another value for a key of the recipe, "
-                     "as in TOML: --set optimiser.epochs=10. Repeat for more.",
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe, in "
+                     "TOML: --set optimiser.epochs=10. Can be repeated.",
                      show_default=False),
     ] = None,
     device: Annotated[
-        str, typer.Option(help="auto, cpu or cuda; auto takes an accelerator if there is one.")
+        str, typer.Option(help="Device: auto, cpu or cuda. auto uses a GPU if there is one.")
     ] = "auto",
     finish: Annotated[
         bool,
-        typer.Option("--finish", help="Train no further: calibrate and write the best weights "
-                     "that an interrupted training has left."),
+        typer.Option("--finish", help="Stop an interrupted training here: calibrate the error "
+                     "bars of the best weights so far and write the model."),
     ] = False,
     threads: Annotated[
         int | None,
-        typer.Option(min=1, help="Processor threads.", show_default="all cores"),
+        typer.Option(min=1, help="Number of CPU threads.", show_default="all cores"),
     ] = None,
 ) -> None:
-    """Train a network on synthetic spectra, as a recipe says.
+    """Train a network on synthetic spectra, following a recipe.
 
-    Interrupted or killed, the same command goes on where it stopped. For several accelerators:
+    After an interruption, the same command continues where it stopped. To use several GPUs:
     torchrun --nproc-per-node N -m harpsstar.cli train …
     """
     from harpsstar.cli._progress import Stages, work_folder

@@ -14,7 +14,7 @@ from harpsstar.outputs.kinds import TABLE
 
 def watch(
     folders: Annotated[
-        list[Path], typer.Argument(help="Folders in which files appear.", show_default=False),
+        list[Path], typer.Argument(help="Folders to watch for new files.", show_default=False),
         Reads(),
     ],
     output: Annotated[
@@ -23,7 +23,9 @@ def watch(
                      help="Table to keep up to date: .ecsv, .fits, .vot, .parquet or .csv."),
         Writes(TABLE, folder_if="by_night", journal=True),
     ],
-    every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 10.0,
+    every: Annotated[float, typer.Option(
+        min=0.1, help="Seconds between two searches of the folders."
+    )] = 10.0,
     model: ask.Model = None,
     blaze_dir: ask.BlazeDir = None,
     resolution: ask.Resolution = None,
@@ -46,8 +48,8 @@ def watch(
 ) -> None:
     """Predict the labels of spectra as they appear in folders, until stopped.
 
-    A file is taken when it is complete. The table is brought up to date whenever something was
-    done; Ctrl-C or a terminating signal ends the command, and the same command goes on.
+    A file is processed when it is complete, and the table is updated after every batch. Ctrl-C or
+    a terminating signal stops the command; the same command continues later.
     """
     from harpsstar.archive.watch import watch_files
 

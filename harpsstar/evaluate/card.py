@@ -45,12 +45,12 @@ def page(card: Mapping[str, Any]) -> str:
         "## Data and training", _training(card),
         "## Accuracy on held-out synthetic spectra", _metrics(card.get("metrics", {})),
         "What `harpsstar evaluate accuracy`, `calibration`, `robustness`, `flags` and `stars` "
-        "print measures the model anew.",
+        "print measures the model again.",
         "## Error of the physics",
         "At least " + ", ".join(
             f"{value:g} {label.unit or 'dex'} ({label.name})"
             for value, label in zip(FLOOR, LABELS, strict=True)
-        ) + "; more where the star itself fits worse or few lines tell its labels.",
+        ) + "; more where the spectrum fits worse or where few lines constrain the labels.",
         "## Known failures", _FAILURES,
     ]  # fmt: skip
     return "\n\n".join(part for part in parts if part)
@@ -59,7 +59,7 @@ def page(card: Mapping[str, Any]) -> str:
 def _priors(card: Mapping[str, Any]) -> str:
     priors = card.get("recipe", {}).get("priors", {})
     used = dict(zip((x.name for x in NUISANCES), scatter().tolist(), strict=True))
-    lines = ["| quantity | range | training drew it | least squares assumes |", "|---|---|---|---|"]
+    lines = ["| quantity | range | drawn in training | prior of the fit |", "|---|---|---|---|"]
     for label in PARAMETERS:
         limits = f"{label.low:g} to {label.high:g} {label.unit}".rstrip()
         if label in LABELS:

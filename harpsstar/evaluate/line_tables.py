@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 
 #: Columns of :func:`table`: name, unit, format, description.
 COLUMNS = (
-    ("wavelength", "Angstrom", ".3f", "Where the residual is largest, rest wavelength in air"),
-    ("low", "Angstrom", ".3f", "First wavelength of the stretch"),
-    ("high", "Angstrom", ".3f", "Last wavelength of the stretch"),
-    ("residual", "", ".4f", "Observed - model there, smoothed, in units of the continuum"),
+    ("wavelength", "Angstrom", ".3f", "Rest wavelength in air of the largest residual"),
+    ("low", "Angstrom", ".3f", "First wavelength of the interval"),
+    ("high", "Angstrom", ".3f", "Last wavelength of the interval"),
+    ("residual", "", ".4f", "Largest residual, observed - model, smoothed, in units of continuum"),
     ("width", "mAngstrom", ".2f", "Equivalent width, observed - model"),
-    ("width_err", "mAngstrom", ".2f", "Its error from photon noise"),
-    ("species", "", "", "Of the line with most opacity there; 1 is neutral; empty for none"),
-    ("line", "Angstrom", ".3f", "Its wavelength in air"),
-    ("excitation", "eV", ".3f", "Its lower level"),
-    ("log_gf", "dex", ".3f", "Its log gf, calibrated"),
-    ("delta_log_gf", "dex", ".3f", "What the calibration on the Sun added; nan for nothing"),
-    ("source", "", "", "Where the line comes from"),
-    ("rivals", "", "", "Other lines of nearly as much opacity"),
+    ("width_err", "mAngstrom", ".2f", "Error of the equivalent width from photon noise"),
+    ("species", "", "", "Species of the line with the most opacity; 1 is neutral; empty for none"),
+    ("line", "Angstrom", ".3f", "Wavelength of this line in air"),
+    ("excitation", "eV", ".3f", "Excitation energy of its lower level"),
+    ("log_gf", "dex", ".3f", "log gf of this line, with the solar correction"),
+    ("delta_log_gf", "dex", ".3f", "Solar correction of log gf; nan if there is none"),
+    ("source", "", "", "Source of the line"),
+    ("rivals", "", "", "Other lines with nearly as much opacity"),
 )
 
 

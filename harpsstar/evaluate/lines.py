@@ -389,7 +389,7 @@ def known_lines(root: Path) -> tuple[LineArray, str]:
 
 def name_of_list(digest: str) -> str:
     """Say which lines :func:`known_lines` has returned."""
-    return f"line list {digest[:16]}" if digest else "the lines of the calibration alone"
+    return f"line list {digest[:16]}" if digest else "only the lines with solar corrections"
 
 
 @dataclass(frozen=True)

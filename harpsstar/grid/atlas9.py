@@ -29,7 +29,7 @@ import numpy.typing as npt
 from harpsstar.errors import InputsMissingError, OutsideGridError, ReadError
 from harpsstar.grid._pysme import load_pysme
 
-#: Metallicities of the seeds' grid (Table 1) and the folder codes that hold them.
+#: Metallicities of the paper's grid (Table 1) and the folder codes that hold them.
 METALLICITY_CODES = {
     "m25": -2.5, "m20": -2.0, "m15": -1.5, "m10": -1.0, "m05": -0.5, "p00": 0.0, "p05": 0.5,
 }  # fmt: skip

@@ -353,18 +353,18 @@ def _gathered(
     table["species"] = Column(species, description="1 is neutral, 2 singly ionised")
     names = [name_of(line) if good else CONTINUUM
              for line, good in zip(known, named, strict=True)]  # fmt: skip
-    table["name"] = Column(names, description="As spectroscopists write it")
+    table["name"] = Column(names, description="Name in spectroscopic notation")
     count = np.bincount(place, minlength=len(rows))[order]
-    table["n_pixels"] = Column(count, description="Pixels that belong to the line")
+    table["n_pixels"] = Column(count, description="Number of pixels of the line")
     for key, values in sums.items():
         kind, _, name = key.partition("_")
         what = {"share": f"Share of the information about {name}",
-                "pull": f"By how much its pixels move {name}, in units of its error"}  # fmt: skip
+                "pull": f"Shift of {name} by this line, in units of its noise error"}  # fmt: skip
         table[key] = Column(values[order], description=what[kind], format=_FORMS[kind])
     if len(attention):
         seen = np.bincount(place, attention.mean(0)[counted], minlength=len(rows))
         table["attention"] = Column(
-            seen[order], description="Share of the attention of the network", format=".4f"
+            seen[order], description="Share of the network's attention", format=".4f"
         )
     line = np.full(owner.shape, -1)
     line[counted] = np.argsort(order)[place]

@@ -59,7 +59,7 @@ def draw_orders(
         style(above, below)
         above.plot(wave[row], flux[row], color=BLACK, lw=0.7, label="observed")
         if ignored is not None:
-            above.plot(wave[row], ignored[row], ".", color=ORANGE, ms=3, label="not counted")
+            above.plot(wave[row], ignored[row], ".", color=ORANGE, ms=3, label="not used")
         above.plot(wave[row], model[row], color=RED, lw=0.8, label="model")
         below.plot(wave[row], 100 * residual[row], color=BLACK, lw=0.5)
         below.axhline(0.0, color=RED, lw=0.8)

@@ -208,7 +208,7 @@ class Predictor:
             return CoverageError(
                 "no order has enough usable pixels",
                 expected=f"one of the eight with at least {LEAST_SHARE:.0%} of its pixels",
-                hint="look at its mask: saturation, cosmics, quality",
+                hint="check the mask of the spectrum: saturation, cosmic rays, quality",
             )
         snr = item.observation.snr
         if not np.isfinite(snr):

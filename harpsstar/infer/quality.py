@@ -60,12 +60,12 @@ MEANING: dict[Flag, tuple[str, str]] = {
     ),
     Flag.DOUBLE_LINED: (
         "a second correlation peak of at least 45 % of the first's height, or lines of a second "
-        "star in the residuals, 8 times as strong as chance makes them and 4 % of the light",
+        "star in the residuals, 8 times stronger than expected by chance and 4 % of the light",
         "a double-lined binary, a companion or moonlight: do not use the labels",
     ),
     Flag.MISSING_ORDER: (
         "at least one of the eight orders has less than a quarter of its pixels",
-        "nothing, if it is the gap of HARPS: the errors account for it",
+        "nothing, if it is the detector gap of HARPS: the errors account for it",
     ),
     Flag.BLAZE_ESTIMATED: (
         "no blaze file was found, so the blaze was estimated from the spectrum",
@@ -76,8 +76,8 @@ MEANING: dict[Flag, tuple[str, str]] = {
         "read vsini + 2 vsini_err as an upper limit",
     ),
     Flag.SATURATED: (
-        "pixels above the detector's linear range were masked",
-        "nothing, unless there are many",
+        "pixels above the linear range of the detector were masked",
+        "nothing, unless many pixels are masked",
     ),
     Flag.EMISSION: (
         "more than 0.3 % of the pixels lie in features, six pixels wide or more, that stand at "
@@ -85,37 +85,37 @@ MEANING: dict[Flag, tuple[str, str]] = {
         "emission lines or a wrong continuum: do not use the labels",
     ),
     Flag.LARGE_ERROR: (
-        "the noise alone leaves a label uncertain by more than an eighth of its range "
+        "the error of a label from noise alone exceeds an eighth of its range "
         "(vsini excepted)",
-        "treat the labels as a guess; combine exposures",
+        "treat the labels as rough estimates; combine exposures",
     ),
     Flag.CLIPPED: (
-        "more than 5 % of the pixels lie in runs with exactly one value",
-        "something has clipped the spectrum: take it as the pipeline delivers it",
+        "more than 5 % of the pixels lie in runs of identical values",
+        "the spectrum was clipped: use it as the pipeline delivers it",
     ),
     Flag.HELD_BY_LIMIT: (
-        "a limit of the grid or of a prior holds a parameter of a fit (vsini and vmac at zero "
+        "a parameter of a fit lies at a limit of the grid or of a prior (vsini and vmac at zero "
         "excepted)",
-        "see the message for which one; widen the prior, or treat the fit as a limit",
+        "see the message for its name; widen the prior, or treat the fit as a limit",
     ),
     Flag.CONTRADICTED: (
-        "a value that was fixed, or a prior, differs from what the spectrum says by more than "
-        "3 sigma of the whole error",
-        "see the message for which one; check the value and the star",
+        "a value that was fixed, or a prior, differs from the value of the spectrum by more than "
+        "3 sigma of the total error",
+        "see the message for its name; check the value and the star",
     ),
     Flag.UNLIKE_SPECTRA: (
         "spectra fitted together differ by more than 5 sigma of noise and of 23 K, 0.033, "
         "0.03 dex, 0.5 km/s",
-        "fit them one by one: they may be of several stars",
+        "fit them separately: they may be of several stars",
     ),
     Flag.WRONG_ERRORS: (
         "the flux scatters from pixel to pixel five times as much as its errors say, or the "
         "signal-to-noise ratio is above 20,000",
-        "look at the errors: their unit, and whether they are standard deviations",
+        "check the unit of the errors, and whether they are standard deviations",
     ),
     Flag.RESOLUTION_ASSUMED: (
-        "nothing says the resolving power, so that 115,000 was assumed: vsini takes up the "
-        "difference, and the other labels follow it",
+        "the resolving power is not known, and 115,000 was assumed: vsini takes up the "
+        "difference, and the other labels change with it",
         "give it with --resolution (resolution= in Python)",
     ),
 }

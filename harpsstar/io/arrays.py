@@ -120,7 +120,7 @@ def _complete(wave: FloatArray) -> FloatArray:
         known = np.isfinite(values)
         steps = np.diff(values[known])
         if known.sum() < 2 or not (np.all(steps > 0) or np.all(steps < 0)):
-            raise ConfigError("wavelengths that neither rise nor fall",
+            raise ConfigError("wavelengths that neither increase nor decrease",
                               expected="sorted wavelengths",
                               hint="sort them with numpy.argsort, and leave out repeated ones")
         if not known.all():

@@ -84,7 +84,7 @@ def describe_all(
     check_blaze_dir(blaze_dir)
     files = find(names)
     if plot is not None and len(files) > 1:
-        raise ConfigError(f"a picture of {len(files)} files", expected="one file with --plot")
+        raise ConfigError(f"a plot of {len(files)} files", expected="one file with --plot")
     for item in files:
         try:
             if item.problem is not None:

@@ -71,8 +71,8 @@ def read_e2ds(
         wave, width = wave * factor, width * factor
     else:
         frame = "topocentric"
-        notes.append("no usable BERV card: wavelengths are those of the observatory and the star's "
-                     "velocity stays unknown")  # fmt: skip
+        notes.append("no usable BERV card: wavelengths are topocentric and the star's "
+                     "velocity is unknown")  # fmt: skip
 
     variance = _variance(electrons, cards, instrument)
     mask = _bad_pixels(electrons, variance, instrument, notes)
@@ -146,8 +146,8 @@ def wavelengths(cards: Cards, shape: tuple[int, int]) -> tuple[Array, Array]:
     width = polynomial.polyval(x, polynomial.polyder(coefficients))
     if not (np.all(width > 0) and wave.min() > 2000 and wave.max() < 20000):
         raise ReadError(
-            f"wavelengths from {wave.min():.0f} to {wave.max():.0f} Å, not all rising",
-            expected="optical wavelengths that rise along each order",
+            f"wavelengths from {wave.min():.0f} to {wave.max():.0f} Å, not all increasing",
+            expected="optical wavelengths that increase along each order",
             hint="the polynomial cards are damaged; fetch the product again",
             path=cards.path,
         )

@@ -152,7 +152,7 @@ def _own(path: str | os.PathLike[str]) -> str:
 def _headers(path: str) -> tuple[dict[str, str] | None, dict[str, str] | None]:
     """Primary header and, where it has no data, the first extension's; None for a text file."""
     if not os.path.isfile(path):
-        raise ReadError("is no regular file")
+        raise ReadError("is not a regular file")
     with open(path, "rb") as file:
         packed = file.read(2) == b"\x1f\x8b"
         file.seek(0)

@@ -96,7 +96,7 @@ def _read_path(path: Path) -> bytes:
             raise ReadError("is a folder", expected=_PRODUCTS, path=path,
                             hint="predict takes folders that hold spectra")  # fmt: skip
         if not path.is_file() and path.exists():
-            raise ReadError("is no regular file", expected=_PRODUCTS, path=path)
+            raise ReadError("is not a regular file", expected=_PRODUCTS, path=path)
         with path.open("rb") as file:
             return file.read(MAX_BYTES + 1)
     except FileNotFoundError:

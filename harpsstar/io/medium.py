@@ -72,11 +72,11 @@ def looks_like_vacuum(wave: Array, flux: Array) -> tuple[bool, str]:
     """Guess the medium; the second value is a note that says why."""
     velocity = line_velocity(wave, flux)
     if not np.isfinite(velocity):
-        return False, "medium not said and no lines to tell it by: air assumed"
+        return False, "medium not stated, and no lines to find it from: air assumed"
     vacuum = velocity > _TURN
     taken, other = ("vacuum", "air") if vacuum else ("air", "vacuum")
     speeds = (velocity - VACUUM_SHIFT, velocity) if vacuum else (velocity, velocity - VACUUM_SHIFT)
     return vacuum, (
-        f"medium not said: {taken} assumed, in which the lines lie at {speeds[0]:+.0f} km/s "
+        f"medium not stated: {taken} assumed, in which the lines lie at {speeds[0]:+.0f} km/s "
         f"({other}: {speeds[1]:+.0f} km/s)"
     )

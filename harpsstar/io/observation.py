@@ -14,7 +14,7 @@ __all__ = ["Observation", "star_key", "star_names"]
 _WHY = {
     "topocentric": "the header has no BERV",
     "rest": "the wavelengths were shifted to the rest frame of the star",
-    "unknown": "the header does not say in which frame the wavelengths are",
+    "unknown": "the header does not state the frame of the wavelengths",
 }
 
 

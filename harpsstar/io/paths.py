@@ -140,7 +140,7 @@ def _existing(name: str) -> Iterator[Found]:
     elif os.path.isfile(name):
         yield Found(Path(name))
     elif os.path.islink(name):
-        yield _problem(name, "is a link to nothing", "mend or remove the link")
+        yield _problem(name, "is a broken link", "correct or remove the link")
     else:
         yield _problem(name, "is not a regular file", "name the file itself")
 

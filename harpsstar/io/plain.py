@@ -208,11 +208,11 @@ def resolution_of(
     value = known if given.resolution is None else given.resolution
     if not np.isfinite(value):
         what = f" of {instrument}" if instrument else ""
-        notes.append(f"no card says the resolving power{what} (INSTRUME, SPEC_RES): "
-                     f"{ASSUMED_RESOLUTION:.0f} assumed (--resolution says it)")
+        notes.append(f"no card gives the resolving power{what} (INSTRUME, SPEC_RES): "
+                     f"{ASSUMED_RESOLUTION:.0f} assumed (set it with --resolution)")
         return ASSUMED_RESOLUTION, True
     if given.resolution is not None and np.isfinite(known) and abs(known / value - 1) > 0.01:
-        notes.append(f"resolving power {value:.0f} as given; header or instrument say {known:.0f}")
+        notes.append(f"resolving power {value:.0f} as given; header or instrument: {known:.0f}")
     if not _TESTED[0] <= value <= _TESTED[1] * 1.4:
         notes.append(f"resolving power {value:.0f} lies outside {_TESTED[0]:.0f}-{_TESTED[1]:.0f}, "
                      "for which labels were tested")
@@ -231,14 +231,14 @@ def _in_order(
     optical = np.isfinite(wave) & (wave > 1000) & (wave < 100_000)
     if optical.mean() < 0.5:
         raise ReadError(
-            f"values from {np.nanmin(wave):g} to {np.nanmax(wave):g} where wavelengths should be",
+            f"wavelengths from {np.nanmin(wave):g} to {np.nanmax(wave):g}",
             expected="optical wavelengths", path=path,
         )  # fmt: skip
     if flux.ndim == 2 or (np.diff(wave) > 0).all():
         return wave, flux, sigma, mask
     _, first = np.unique(wave, return_index=True)
     if not (np.diff(wave) < 0).all():
-        notes.append("wavelengths did not rise: pixels sorted, repeated wavelengths left out")
+        notes.append("wavelengths did not increase: pixels sorted, repeated wavelengths left out")
     pick = first[np.isfinite(wave[first])]
     return wave[pick], flux[pick], None if sigma is None else sigma[pick], mask[pick]
 
@@ -248,7 +248,7 @@ def _in_air(
 ) -> Array:
     medium = said.medium or given.medium
     if said.medium and given.medium and said.medium != given.medium:
-        notes.append(f"--medium {given.medium} not used: the file says {said.medium}")
+        notes.append(f"--medium {given.medium} not used: the file states {said.medium}")
     if not medium:
         row = _row_at(wave, 5200.0)
         good = ~mask if row is None else ~mask[row]
@@ -271,18 +271,18 @@ def _barycentric(
 ) -> tuple[Array, str]:
     frame = said.frame or given.frame
     if said.frame and given.frame and said.frame != given.frame:
-        notes.append(f"--frame {given.frame} not used: the file says {said.frame}")
+        notes.append(f"--frame {given.frame} not used: the file states {said.frame}")
     if frame == "topocentric" and abs(said.berv) < _MAX_BERV:
-        notes.append(f"wavelengths of the observatory moved by the header's {said.berv:.3f} km/s")
+        notes.append(f"topocentric wavelengths, corrected by the header's {said.berv:.3f} km/s")
         return wave * barycentric_factor(said.berv), "barycentric"
     if frame == "topocentric":
-        notes.append("wavelengths are those of the observatory and the header has no barycentric "
-                     "velocity: the star's velocity stays unknown")  # fmt: skip
+        notes.append("wavelengths are topocentric and the header has no barycentric "
+                     "velocity: the star's velocity is unknown")  # fmt: skip
     elif frame == "rest":
-        notes.append("wavelengths are at rest: the star's velocity stays unknown")
+        notes.append("wavelengths are in the rest frame: the star's velocity is unknown")
     elif not frame:
-        notes.append("the file does not say whether its wavelengths are barycentric: the star's "
-                     "velocity stays unknown (--frame barycentric says it)")  # fmt: skip
+        notes.append("the file does not state whether its wavelengths are barycentric: the star's "
+                     "velocity is unknown (set it with --frame barycentric)")  # fmt: skip
     return wave, frame or "unknown"
 
 
@@ -298,7 +298,7 @@ def _errors(
         if (good & ~mask).sum() >= 0.5 * (~mask).sum() > 0:
             return np.where(good, sigma, np.nan), snr_orders
     if flux.ndim == 1 and said.cards is not None and said.described is not None and snr_orders:
-        notes.append("errors from the signal to noise of the orders in the header")
+        notes.append("errors from the SNR of the orders in the header")
         return header_noise(wave, flux, mask, snr_orders, said.cards, said.described), snr_orders
     notes.append("errors estimated from the scatter between pixels")
     if flux.ndim == 1:

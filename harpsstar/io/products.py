@@ -126,6 +126,6 @@ def _completed(read: Reading, given: Given) -> Reading:
     resolution, assumed = resolution_of(seen.resolution, seen.instrument, given, notes)
     for option, value, own in (("medium", given.medium, "air"), ("frame", given.frame, seen.frame)):
         if value and value != own and seen.frame != "topocentric":
-            notes.append(f"--{option} {value} not used: the product says otherwise")
+            notes.append(f"--{option} {value} not used: the product states another value")
     seen = replace(seen, resolution=resolution, resolution_assumed=assumed, notes=tuple(notes))
     return replace(read, observation=seen)

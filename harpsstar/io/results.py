@@ -75,7 +75,7 @@ def _label_columns() -> list[Column]:
     columns = []
     for label in LABELS:
         columns.append(Column(label.name, "real", label.unit, label.ucd, label.description))
-        text = f"1-sigma uncertainty of {label.name}: noise and model together"
+        text = f"1-sigma uncertainty of {label.name}: noise and error of the physics"
         ucd = f"stat.error;{label.ucd}"
         columns.append(Column(f"{label.name}_err", "real", label.unit, ucd, text))
     return columns
@@ -89,13 +89,13 @@ def _noise_columns() -> list[Column]:
         for label in LABELS
     ]
     matrix = Column("covariance_noise", "matrix", "", "stat.covariance",
-                    "The part of covariance that differs from exposure to exposure: noise alone")
+                    "Covariance of the labels from noise alone, in the same order and units")
     return [*columns, matrix]
 
 
 #: Every column of a results table, in order.
 COLUMNS: tuple[Column, ...] = (
-    Column("file", "text", "", "meta.id;meta.file", "Input, as it was named"),
+    Column("file", "text", "", "meta.id;meta.file", "Input file, as it was given"),
     Column("target", "text", "", "meta.id;src", "Target name from the header"),
     Column("instrument", "text", "", "meta.id;instr", "Spectrograph"),
     Column("product", "text", "", "meta.code.class", "Pipeline product (e2ds, S2D, s1d ...)"),
@@ -108,12 +108,12 @@ COLUMNS: tuple[Column, ...] = (
     Column("covariance", "matrix", "", "stat.covariance",
            "Covariance of teff, logg, m_h, vsini in this order;"
            " units are products of K, dex, dex, km/s"),
-    Column("chi2_red", "real", "", "stat.fit.chi2", "Reduced chi-squared of the best model"),
+    Column("chi2_red", "real", "", "stat.fit.chi2", "Reduced chi-squared of the best fit"),
     Column("flags", "integer", "", "meta.code.qual", "Quality flags, one bit each; 0 = none"),
     Column("flag_text", "text", "", "meta.note", "Names of the flags that are set"),
     Column("status", "text", "", "meta.code.status", "ok, flagged or failed"),
-    Column("message", "text", "", "meta.note", "Why the input failed, or what else to know"),
-    Column("model", "text", "", "meta.id;meta.modelled", "Model that was used"),
+    Column("message", "text", "", "meta.note", "Reason of a failure, or remarks"),
+    Column("model", "text", "", "meta.id;meta.modelled", "Name of the model used"),
     *_noise_columns(),
 )
 
@@ -131,7 +131,7 @@ _MATRICES: dict[str, tuple[str, tuple[str, ...]]] = {
 #: Said of rows of an earlier version.
 WITHOUT_NOISE = (
     "made by an earlier version, without covariance_noise: "
-    "harpsstar predict --refresh makes it again"
+    "harpsstar predict --refresh replaces the row"
 )
 
 

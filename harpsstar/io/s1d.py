@@ -59,7 +59,7 @@ def read_s1d_table(hdus: fits.HDUList, path: str, *, product: str = "S1D") -> Re
     else:
         notes.append("no quality column: bad pixels are not known")
     if not np.all(np.diff(wave) > 0):
-        raise ReadError("wavelengths that do not rise", expected="an S1D table", path=path)
+        raise ReadError("wavelengths that do not increase", expected="an S1D table", path=path)
     snr = measured_snr(wave, flux, sigma, mask)
     observation = new_observation(cards, product, "pipeline", snr, notes)
     return reading(wave, flux, sigma, mask, hdus[0].header, observation)

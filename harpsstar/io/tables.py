@@ -122,8 +122,8 @@ def _numbers(values: Any, column: Column, path: str) -> Array:
         getattr(values, "dtype", np.dtype(object)).kind in "biuf"
     ) else None
     if array is None:
-        raise ReadError(f"column {column.name!r} holds no numbers", expected="a number in each row",
-                        path=path)  # fmt: skip
+        raise ReadError(f"column {column.name!r} contains no numbers", path=path,
+                        expected="a number in each row")  # fmt: skip
     if array.ndim > 1 and array.shape[0] == 1:
         array = array.reshape(-1)
     return np.asarray(array, dtype=float)

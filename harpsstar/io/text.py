@@ -203,7 +203,7 @@ def _by_position(table: Array) -> tuple[Array, Array, Array | None, list[str]]:
     third = table[:, 2]
     level = np.nanmedian(np.abs(flux))
     if np.nanmin(third) >= 0 and 0 < np.nanmedian(third) < _ERROR_SHARE * level:
-        notes.append("third column taken for the error of the flux")
+        notes.append("third column used as the error of the flux")
         return wave, flux, third, notes
-    notes.append("third column not used: its numbers are no errors of the flux")
+    notes.append("third column not used: its numbers cannot be errors of the flux")
     return wave, flux, None, notes

@@ -222,7 +222,7 @@ class Simulator:
         """Put normalised spectra through detector and blaze.
 
         A share ``blaze_share`` has photon noise under the blaze plus read noise; the rest (1-D
-        products, the seeds' preset) has white noise. Means of pixels: half of the spectra lose
+        products, the paper's preset) has white noise. Means of pixels: half of the spectra lose
         some (see :meth:`_mask`).
         """
         n = len(spectra)

@@ -1,4 +1,4 @@
-"""Where the physics is wrong: the pattern of model errors, learnt from a star that is known.
+"""The error of the physics: its pattern over the pixels, learnt from a star that is known.
 
 One-dimensional LTE with an uncalibrated line list misses some lines and has others too strong, and
 it does so at the same wavelengths in every star of a kind. The residual of the Sun at the Sun's

@@ -123,7 +123,7 @@ def _refuse_existing(
         hint = f"choose another name{_or(rules.asked_by)}"
         raise OutputError("exists already", path=path, hint=hint)
     if not regular:
-        raise OutputError("is no regular file", expected="the name of a file", path=path)
+        raise OutputError("is not a regular file", expected="the name of a file", path=path)
     if product_of(path) in (kind.family, "nothing"):
         return
     _refuse_input(path, rules.found())
@@ -135,7 +135,7 @@ def _refuse_existing(
 
 
 def _or(asked_by: str) -> str:
-    return f"; {asked_by} replaces what is there" if asked_by else "; or move the file away"
+    return f"; {asked_by} replaces the existing file" if asked_by else "; or move the file away"
 
 
 def _refuse_input(path: Path, inputs: Iterable[Name]) -> None:

@@ -22,7 +22,7 @@ from harpsstar.paper.sun import SUN, Table4Row
 from harpsstar.paper.tables import Table2Row, Table3Row
 from harpsstar.plotting import BLUE, FORMATS, RED, SERIES, new_figure, style
 from harpsstar.spectra.frame import canonical_wavelengths
-from harpsstar.train.stream import SEEDS_VMIC
+from harpsstar.train.stream import PAPER_VMIC
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -100,7 +100,7 @@ def sample(labels: tuple[float, ...] = SUN, *, emulator: Emulator | None = None)
     """
     emulator = Emulator.load(interpolation="linear") if emulator is None else emulator
     orders = canonical_wavelengths()
-    grid = emulator(torch.tensor([labels]), vmic=SEEDS_VMIC)
+    grid = emulator(torch.tensor([labels]), vmic=PAPER_VMIC)
     wave, flux = emulator.wave.numpy(), grid[0].double().numpy()
     inside = (wave >= RANGE[0]) & (wave <= RANGE[1])
     image = emulator.sampler(orders)(grid)[0].double().numpy()

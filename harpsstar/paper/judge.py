@@ -26,7 +26,7 @@ from harpsstar.paper.published import N_TEST
 from harpsstar.spectra.frame import canonical_wavelengths
 from harpsstar.train.images import answers
 from harpsstar.train.recipes import ImageRecipe, recipe_from
-from harpsstar.train.stream import SEEDS_VMIC, SeedsStream, window
+from harpsstar.train.stream import PAPER_VMIC, PaperStream, window
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -113,11 +113,11 @@ def recipe_of(model: Model) -> ImageRecipe:
     return recipe
 
 
-def fresh_stream(recipe: ImageRecipe, seed: int, emulator: Emulator | None = None) -> SeedsStream:
+def fresh_stream(recipe: ImageRecipe, seed: int, emulator: Emulator | None = None) -> PaperStream:
     """Stream of the paper's spectra with a recipe's SNR and range, that no training draws from."""
     fresh = (recipe.seed + _AWAY + seed) % _SEEDS
-    data = dataclasses.replace(recipe.data, preset="seeds")
-    return SeedsStream(dataclasses.replace(recipe, seed=fresh, data=data), emulator=emulator)
+    data = dataclasses.replace(recipe.data, preset="paper")
+    return PaperStream(dataclasses.replace(recipe, seed=fresh, data=data), emulator=emulator)
 
 
 def judge(
@@ -162,7 +162,7 @@ def bound(recipe: ImageRecipe, labels: Tensor, emulator: Emulator) -> Tensor:
         canonical_wavelengths(),
         labels.float(),
         ivar=recipe.data.snr**2 * window(recipe).double(),
-        vmic=SEEDS_VMIC,
+        vmic=PAPER_VMIC,
         resolution=recipe.resolution,
     )
     return mean_absolute_error(cramer_rao(fisher))

@@ -62,7 +62,7 @@ class Table2Row:
     teff : tuple of float
         Temperatures of training and test, K.
     preset : str
-        Spectra that it was trained on: ``"seeds"`` or ``"ours"``.
+        Spectra that it was trained on: ``"paper"`` or ``"ours"``.
     n, n_bound : int
         Test spectra, and those that the bound was computed for.
     samples, denoiser_samples : int
@@ -152,7 +152,7 @@ def _table2_row(judged: Judged, limit: Tensor) -> tuple[Table2Row, PaperRow | No
     recipe, card = judged.recipe, judged.model.card
     network, covariance = card["network"], recipe.network.covariance
     data, effort = recipe.data, card.get("training", {})
-    paper = row_of(network, covariance, data.snr, data.teff) if data.preset == "seeds" else None
+    paper = row_of(network, covariance, data.snr, data.teff) if data.preset == "paper" else None
     size = judged.error.abs()
     low, high = interval(size)
     mae, same, best = size.mean(0), size[: len(limit)].mean(0), limit.mean(0)

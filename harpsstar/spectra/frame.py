@@ -301,7 +301,7 @@ def check_lines(wave: FloatArray, flux: FloatArray, ivar: FloatArray, name: str 
     raise WrongProductError(
         "a smooth curve without lines or noise",
         expected="a star's spectrum",
-        hint="a continuum, a blaze or a calibration is none",
+        hint="leave this file out: it may be a continuum, a blaze or a lamp spectrum",
         path=name or None,
     )
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from harpsstar._packaged import present_name
 from harpsstar._version import __version__
 from harpsstar.config import to_mapping
 from harpsstar.errors import TrainingError
@@ -22,7 +23,7 @@ from harpsstar.outputs import make_folder
 from harpsstar.train.images import train_images
 from harpsstar.train.loop import Progress
 from harpsstar.train.projector import train_projector
-from harpsstar.train.recipes import ImageRecipe, Recipe
+from harpsstar.train.recipes import ImageRecipe, Recipe, present_names
 from harpsstar.train.result import Trained
 from harpsstar.train.samples import simulator_for
 from harpsstar.train.world import World
@@ -94,6 +95,17 @@ def train(
     return dataclasses.replace(model, sha256=save(model, output))
 
 
+def _renamed(mark: str) -> str:
+    """Return the mark of a work folder with the present names, so that old work is continued."""
+    try:
+        held = json.loads(mark)
+        recipe = present_names(held["recipe"])
+        return json.dumps({**held, "recipe": {**recipe, "name": present_name(recipe["name"])}},
+                          indent=1)  # fmt: skip
+    except (ValueError, TypeError, KeyError):
+        return mark
+
+
 def network_options(recipe: Recipe | ImageRecipe) -> tuple[str, dict[str, Any]]:
     """Name and options of a recipe's network, as :func:`harpsstar.nn.zoo.build` takes them."""
     options = to_mapping(recipe.network)
@@ -107,8 +119,8 @@ def network_options(recipe: Recipe | ImageRecipe) -> tuple[str, dict[str, Any]]:
 
 def _emulator(recipe: Recipe | ImageRecipe) -> Emulator:
     """Return the packaged grid, interpolated as the recipe's spectra are."""
-    seeds = isinstance(recipe, ImageRecipe) and recipe.data.preset == "seeds"
-    return Emulator.load(interpolation="linear" if seeds else "cubic")
+    paper = isinstance(recipe, ImageRecipe) and recipe.data.preset == "paper"
+    return Emulator.load(interpolation="linear" if paper else "cubic")
 
 
 def _check(recipe: Recipe | ImageRecipe, folder: Path, world: World, finish: bool) -> None:
@@ -188,12 +200,12 @@ def _claim(folder: Path, recipe: Recipe | ImageRecipe, emulator: Emulator) -> No
     folder = make_folder(folder)
     mark = folder / "recipe.json"
     if not mark.exists() and next(folder.iterdir(), None) is not None:
-        raise TrainingError("the work folder holds something else", path=folder,
+        raise TrainingError("the work folder contains other files", path=folder,
                             expected="work in progress, or an empty folder",
                             hint="choose another --work folder")  # fmt: skip
-    if mark.exists() and mark.read_text(encoding="utf-8") != mine:
+    if mark.exists() and _renamed(mark.read_text(encoding="utf-8")) != mine:
         raise TrainingError(
-            "the work folder holds another training",
+            "the work folder belongs to another training",
             path=folder,
             expected="work in progress of the same recipe and grid",
             hint="choose another --work folder, or delete this one",

@@ -23,7 +23,7 @@ from harpsstar.train.samples import simulator_for
 from harpsstar.train.world import World
 
 #: Microturbulence of the paper's spectra, km/s.
-SEEDS_VMIC = 2.0
+PAPER_VMIC = 2.0
 #: Seeds of a training lie within some millions of the recipe's own: those of an evaluation do not.
 _TRAINING, _VALIDATION, _HELD_OUT = 1_000, -1_000, -2_000
 
@@ -79,7 +79,7 @@ def draw_labels(
     return torch.cat(kept)[:n]
 
 
-class SeedsStream:
+class PaperStream:
     """The paper's spectra: vmic 2 km/s, no macroturbulence, white noise, continuum known.
 
     Parameters
@@ -100,13 +100,13 @@ class SeedsStream:
 
     def labels(self, n: int, seed: int) -> Tensor:
         """Labels (n, 4) of stars of the recipe."""
-        return draw_labels(self._stars, n, self.recipe.data.teff, SEEDS_VMIC, seed)
+        return draw_labels(self._stars, n, self.recipe.data.teff, PAPER_VMIC, seed)
 
     @torch.no_grad()
     def spectra(self, labels: Tensor) -> Tensor:
         """Spectra without noise, (B, 8, 4096), of labels (B, 4) on the stream's device."""
         return cast(Tensor, self._sampler(
-            self.emulator(labels, vmic=SEEDS_VMIC, resolution=self.recipe.resolution, check=False)
+            self.emulator(labels, vmic=PAPER_VMIC, resolution=self.recipe.resolution, check=False)
         ))  # fmt: skip
 
     def training(self, epoch: int, batch: int) -> Iterator[Batch]:
@@ -204,7 +204,7 @@ class OursStream:
 
 def stream_for(
     recipe: ImageRecipe, world: World | None = None, emulator: Emulator | None = None
-) -> SeedsStream | OursStream:
+) -> PaperStream | OursStream:
     """Make the stream of a recipe's preset."""
-    kind = SeedsStream if recipe.data.preset == "seeds" else OursStream
+    kind = PaperStream if recipe.data.preset == "paper" else OursStream
     return kind(recipe, world, emulator)

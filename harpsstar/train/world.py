@@ -86,7 +86,7 @@ def enter(device: str = "auto", threads: int | None = None) -> Iterator[World]:
     torch.set_num_threads(threads or torch.get_num_threads())
     there = torch.cuda.is_available()
     if device == "cuda" and not there:
-        raise ConfigError("no CUDA device is there", expected="device cpu or auto")
+        raise ConfigError("no CUDA device was found", expected="device cpu or auto")
     kind = "cuda" if there and device != "cpu" else "cpu"
     rank, size = (int(os.environ.get(name, d)) for name, d in (("RANK", "0"), ("WORLD_SIZE", "1")))
     place = torch.device("cpu")

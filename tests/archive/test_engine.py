@@ -71,7 +71,7 @@ def test_a_file_that_kills_costs_no_other_its_row(pool, caplog):
     assert {name: text.startswith("did") for name, text in results.items()} == {
         "a": True, "die": False, "b": True, "c": True, "die too": False, "d": True,
     }  # fmt: skip
-    assert "died 2 times over this file" in results["die"]
+    assert "died 2 times on this file" in results["die"]
     assert "died over die" in caplog.text
 
 
@@ -117,7 +117,7 @@ def test_a_worker_has_the_time_of_its_start_and_of_each_of_its_files(monkeypatch
     monkeypatch.setattr(engine, "_LOOK", 0.0)
     stuck = Stuck(clock)
     results = together(inputs("a", "b"), stuck, 2, Settings(seconds=10.0))
-    assert set(results.values()) == {"no answer in time 2 times over this file"}
+    assert set(results.values()) == {"no answer in time 2 times on this file"}
     assert stuck.waited == pytest.approx([70.0, 60.0, 60.0], abs=4.0)
 
 

@@ -40,7 +40,7 @@ def test_a_run_that_finds_nothing_leaves_the_table_as_it_is(
     after.pop(journal_of(output)), before.pop(journal_of(output))
     assert after == before
     assert outcome.output is None
-    assert any("stays as it is" in note for note in outcome.notes)
+    assert any("is unchanged" in note for note in outcome.notes)
     if selection is not None:
         assert any("no spectrum of nobdy" in note and "HD 1" in note for note in outcome.notes)
     again = predict(night, output=output, by_night=by_night)

@@ -71,7 +71,7 @@ def test_a_broken_environment_is_described(monkeypatch, tmp_path):
 def test_neither_file_nor_system():
     result = CliRunner().invoke(app, ["inspect"])
     assert result.exit_code == ExitCode.NOTHING_DONE
-    assert "a FILE is needed, or --system" in result.stderr
+    assert "give at least one FILE, or --system" in result.stderr
 
 
 def test_a_picture(star, tmp_path):

@@ -69,7 +69,7 @@ class TestProgress:
         with pytest.raises(typer.Exit) as caught, _progress.Stages():
             raise KeyboardInterrupt
         assert caught.value.exit_code == ExitCode.INTERRUPTED
-        assert "run the same command again to resume" in capsys.readouterr().err
+        assert "run the same command again to continue" in capsys.readouterr().err
 
     def test_other_errors_pass(self):
         with pytest.raises(ZeroDivisionError), _progress.Stages():
@@ -178,7 +178,7 @@ class TestGrid:
 
         result, told = self.run(monkeypatch, compute)
         assert result.exit_code == ExitCode.INTERRUPTED
-        assert "run the same command again to resume" in result.stderr
+        assert "run the same command again to continue" in result.stderr
         assert "output" not in told
 
     @pytest.mark.parametrize("output", ["none/grid.safetensors", "."])
@@ -251,7 +251,7 @@ class TestObserve:
         ([*SUN, "--format", "jpeg"], "e2ds, s1d, s2d"),
         ([*SUN, "--instrument", "UVES"], "UVES"),
         ([*SUN, "--instrument", "ESPRESSO"], "use HARPS-N or HARPS"),
-        (["--teff", 5772], "--logg of the star are needed"),
+        (["--teff", 5772], "--logg of the star, or --night"),
         ([*SUN, "--water", 99], "water 99; expected 0 to 50"),
         ([*SUN, "--airmass", 0.5], "airmass 0.5; expected 1 to 5"),
         ([*SUN, "--companion", 4500, 4.6, 900, 0.1], "rv 900 km/s"),
@@ -319,11 +319,11 @@ class TestDataset:
 
     def test_it_is_made_and_shown(self, tmp_path):
         path = tmp_path / "few.h5"
-        result = synth("dataset", "--preset", "seeds", "--limit", 80, "-o", path)
+        result = synth("dataset", "--preset", "paper", "--limit", 80, "-o", path)
         assert result.exit_code == ExitCode.OK
         assert "80 spectra, 0.01 GB" in result.stderr
         assert "spectra 80/80" in result.stderr
-        assert "64 to train and 16 to test, 0 double" in result.stderr
+        assert "64 to train and 16 to test, 0 duplicate labels" in result.stderr
         pytest.importorskip("matplotlib")
         picture = tmp_path / "picture.png"
         result = synth("show", path, "-o", picture, "--row", 3)
@@ -336,7 +336,7 @@ class TestDataset:
         path.write_bytes(b"precious")
         cases = (
             (("dataset", "-o", path), "exists"),
-            (("dataset", "--preset", "seed", "-o", tmp_path / "a.h5"), "harpsn, seeds"),
+            (("dataset", "--preset", "papre", "-o", tmp_path / "a.h5"), "harpsn, paper"),
             (("dataset", "-o", tmp_path / "none" / "a.h5"), "does not exist"),
             (("show", path, "-o", tmp_path / "a.png"), "not HDF5"),
             (("show", path, "-o", tmp_path / "a.gif"), ".png, .pdf, .svg"),

@@ -88,7 +88,7 @@ def test_an_interrupted_training_resumes_to_the_same_weights(
         patch.setattr(_progress, "Stages", Stop)
         result = train(recipe, "-o", path)
     assert result.exit_code == ExitCode.INTERRUPTED
-    assert "run the same command again to resume" in result.stderr
+    assert "run the same command again to continue" in result.stderr
     assert not path.exists()
 
     result = train(recipe, "-o", path)

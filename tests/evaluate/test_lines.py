@@ -262,7 +262,7 @@ class TestCommand:
         result = self.run()
         assert result.exit_code == 0
         n = len(linelist.solar_deltas())
-        assert f"{n} lines, {n} of them calibrated" in result.stdout
+        assert f"{n} lines, {n} with a solar correction" in result.stdout
         assert "harpsstar synth inputs" in result.stdout
 
     @pytest.mark.slow
@@ -272,6 +272,6 @@ class TestCommand:
         result = self.run("--check", EXAMPLE, "--teff", 5000, "--logg", 4.0, "--m-h", 0.0,
                           "--vsini", 3.0, "-o", output, "-n", 2)  # fmt: skip
         assert result.exit_code == 0, result.stderr
-        assert "the lines of the calibration alone" in result.stdout
+        assert "only the lines with solar corrections" in result.stdout
         assert "the 2 largest of" in result.stdout
         assert len(Table.read(output)) > 2

@@ -140,7 +140,7 @@ def test_what_has_no_meaning_is_refused_in_a_sentence(star):
         hs.from_arrays(wave, flux, sigma * u.W)
     with pytest.raises(ConfigError, match="sigma in W"):
         hs.from_arrays(wave, flux * UNIT, sigma * u.W)
-    with pytest.raises(ConfigError, match="neither rise nor fall"):
+    with pytest.raises(ConfigError, match="neither increase nor decrease"):
         hs.from_arrays(np.random.default_rng(0).permutation(wave), flux, sigma)
     with pytest.raises(ConfigError, match="UnknownUncertainty"):
         pixels_from(Spectrum(flux=flux * UNIT, spectral_axis=wave * u.AA,

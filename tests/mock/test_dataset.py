@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 import multiprocessing
 import os
 import signal
@@ -13,7 +14,13 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from harpsstar.errors import ConfigError, HarpsstarError, OutputError, ReadError
+from harpsstar.errors import (
+    ConfigError,
+    HarpsstarError,
+    HarpsstarWarning,
+    OutputError,
+    ReadError,
+)
 from harpsstar.labels import CENTRE, HALF_RANGE
 from harpsstar.mock.dataset import (
     Facts,
@@ -25,6 +32,7 @@ from harpsstar.mock.dataset import (
     store,
 )
 from harpsstar.mock.dataset.figure import show
+from harpsstar.mock.dataset.presets import recorded
 from harpsstar.mock.dataset.sources import CHUNK, source_of
 from harpsstar.model.emulator import Emulator
 
@@ -42,10 +50,10 @@ def few(name):
     return dataclasses.replace(preset, vsini=preset.vsini[::5]) if preset.vsini else preset
 
 
-N = {"seeds": 5 * CHUNK + 4, "harpsn": 2 * CHUNK + 5}
+N = {"paper": 5 * CHUNK + 4, "harpsn": 2 * CHUNK + 5}
 
 
-@pytest.fixture(scope="module", params=["seeds", "harpsn"])
+@pytest.fixture(scope="module", params=["paper", "harpsn"])
 def made(request, tmp_path_factory, emulator):
     """Preset, path and facts of a small set."""
     path = tmp_path_factory.mktemp("sets") / f"{request.param}.h5"
@@ -57,20 +65,20 @@ def sha256(path):
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-class TestSeeds:
+class TestPaper:
     def test_every_node_at_every_vsini_once(self, emulator):
         """The number of Huettel & Clemmensen (2021), and that of their test set."""
-        source = source_of(read_preset("seeds"), emulator)
+        source = source_of(read_preset("paper"), emulator)
         labels = source._labels
         assert source.n == len(np.unique(labels, axis=0)) == 1771 * 16 == 28_336
-        assert build.split(read_preset("seeds"), source.n).sum() == 5667
+        assert build.split(read_preset("paper"), source.n).sum() == 5667
         steps = [np.unique(column) for column in labels.T]
         assert [len(step) for step in steps] == [26, 11, 7, 16]
         assert [step[0] for step in steps] == [3500.0, 0.0, -2.5, 0.0]
         assert [step[-1] for step in steps] == [9750.0, 5.0, 0.5, 30.0]
 
     def test_orders_are_slanted_and_cut(self, emulator):
-        source, preset = source_of(read_preset("seeds"), emulator), read_preset("seeds")
+        source, preset = source_of(read_preset("paper"), emulator), read_preset("paper")
         flux = source.chunk(3)["flux"]
         from harpsstar.spectra.frame import canonical_wavelengths
 
@@ -190,7 +198,7 @@ def test_killing_it_does_not_show(made, emulator, tmp_path):
 class TestRefusals:
     def make(self, output, emulator, **options):
         options = {"limit": 4, **options}
-        return make_dataset(few("seeds"), output, emulator=emulator, **options)
+        return make_dataset(few("paper"), output, emulator=emulator, **options)
 
     def test_an_existing_file_is_left_alone(self, emulator, tmp_path):
         path = tmp_path / "set.h5"
@@ -288,7 +296,7 @@ class TestReader:
 
 class TestPresets:
     def test_the_packaged_ones_can_be_read_and_are_named_like_their_files(self):
-        assert packaged() == ["harpsn", "seeds"]
+        assert packaged() == ["harpsn", "paper"]
         for name in packaged():
             assert read_preset(name).name == name
 
@@ -308,9 +316,18 @@ class TestPresets:
         with pytest.raises(ConfigError, match=message):
             read_preset(path)
 
-    def test_a_name_that_is_none(self):
-        with pytest.raises(ConfigError, match="harpsn, seeds"):
-            read_preset("seed")
+    def test_the_former_name_is_understood_and_the_bytes_stay(self):
+        with pytest.warns(HarpsstarWarning, match="the preset seeds is now called paper"):
+            preset = read_preset("seeds")
+        assert preset == read_preset("paper")
+        text = json.dumps(recorded(preset), sort_keys=True)
+        assert hashlib.sha256(text.encode()).hexdigest() == (
+            "3d410c0c225184c6477f141279bb98b4242adb49576d9f24f18e7655b5bcc485"
+        )
+
+    def test_an_unknown_name(self):
+        with pytest.raises(ConfigError, match="harpsn, paper"):
+            read_preset("papre")
 
 
 class TestPicture:

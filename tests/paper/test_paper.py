@@ -132,7 +132,7 @@ def test_no_test_spectrum_is_one_of_the_training(resnet, linear):
     recipe = judge.recipe_of(resnet)
     test = judge.fresh_stream(recipe, 0, linear)
     assert abs(test.recipe.seed - recipe.seed) > 2**30
-    assert test.recipe.data.preset == "seeds"
+    assert test.recipe.data.preset == "paper"
 
 
 def test_coverage_of_errors_as_large_as_claimed_is_that_of_a_gaussian():

@@ -24,7 +24,7 @@ from harpsstar.train.recipes import (
     SpectraOptions,
 )
 from harpsstar.train.run import network_options, train
-from harpsstar.train.stream import SeedsStream, window
+from harpsstar.train.stream import PaperStream, window
 
 DATA = SpectraOptions(spectra=8, validation=4, fresh=True)
 OPTIMISER = OptimiserOptions(epochs=2, batch=4, learning_rate=1e-3)
@@ -42,7 +42,7 @@ ATTENTION = AttentionRecipe(
 
 @pytest.fixture(scope="module")
 def emulators():
-    return {"seeds": Emulator.load(interpolation="linear"), "ours": Emulator.load()}
+    return {"paper": Emulator.load(interpolation="linear"), "ours": Emulator.load()}
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def trained(tmp_path_factory, emulators):
     """Model, folder and file of an uninterrupted training behind an auto-encoder."""
     folder = tmp_path_factory.mktemp("images")
     path = folder / "a.safetensors"
-    model = train(ATTENTION, path, folder=folder / "work", emulator=emulators["seeds"])
+    model = train(ATTENTION, path, folder=folder / "work", emulator=emulators["paper"])
     return model, folder / "work", path
 
 
@@ -71,7 +71,7 @@ def test_the_card_says_what_the_training_was(trained):
 def test_the_linear_part_of_the_auto_encoder_is_that_of_the_spectra(trained, emulators):
     """Four components of eight stars draw those stars much better than their mean does."""
     network = trained[0].network
-    stream = SeedsStream(ATTENTION, emulator=emulators["seeds"])
+    stream = PaperStream(ATTENTION, emulator=emulators["paper"])
     clean = torch.cat([batch[-1] for batch in stream.training(0, 4)])
     images = network.image(clean, torch.ones_like(clean))
     linear = network.denoiser.linear
@@ -86,7 +86,7 @@ def test_kernels_laid_out_otherwise_are_trained_alike(tmp_path, emulators):
         recipe = dataclasses.replace(ATTENTION, denoiser=None, optimiser=optimiser)
         folder = tmp_path / str(last)
         model = train(recipe, folder / "m.safetensors", folder=folder,
-                      emulator=emulators["seeds"])  # fmt: skip
+                      emulator=emulators["paper"])  # fmt: skip
         assert all(p.is_contiguous() for p in model.network.parameters())
         found.append(model.card["training"]["validation_loss"])
     assert found[1] == pytest.approx(found[0], rel=1e-3)
@@ -95,7 +95,7 @@ def test_kernels_laid_out_otherwise_are_trained_alike(tmp_path, emulators):
 def test_the_file_keeps_what_was_calibrated(trained, emulators):
     model, _, path = trained
     loaded = zoo.load(path)
-    stream = SeedsStream(ATTENTION, emulator=emulators["seeds"])
+    stream = PaperStream(ATTENTION, emulator=emulators["paper"])
     one, other = (answers(m.network, stream.held_out(4, 4)) for m in (model, loaded))
     for a, b in zip(one, other, strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=0)
@@ -124,7 +124,7 @@ def test_an_interrupted_training_gives_the_same_model(stage, done, trained, emul
             raise KeyboardInterrupt
 
     path, options = tmp_path / "a.safetensors", {"folder": tmp_path / "work"}
-    options["emulator"] = emulators["seeds"]
+    options["emulator"] = emulators["paper"]
     with pytest.raises(KeyboardInterrupt):
         train(ATTENTION, path, progress=interrupt, **options)
     assert not path.exists()
@@ -140,7 +140,7 @@ def test_an_interrupted_training_can_be_finished_as_it_is(emulators, tmp_path):
         raise KeyboardInterrupt
 
     path, options = tmp_path / "a.safetensors", {"folder": tmp_path / "work"}
-    options["emulator"] = emulators["seeds"]
+    options["emulator"] = emulators["paper"]
     with pytest.raises(TrainingError, match="no checkpoint to finish"):
         train(RESNET, path, finish=True, **options)
     with pytest.raises(KeyboardInterrupt):

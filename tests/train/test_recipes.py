@@ -7,13 +7,15 @@ import json
 import re
 import typing
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from harpsstar.config import from_mapping, to_mapping
-from harpsstar.errors import ConfigError
+from harpsstar.errors import ConfigError, HarpsstarWarning, TrainingError
 from harpsstar.nn import zoo
 from harpsstar.paper.published import N_TEST, TABLE2
+from harpsstar.train import run
 from harpsstar.train.recipes import ImageRecipe, Recipe, packaged, read_recipe, recipe_from
 from harpsstar.train.run import network_options
 
@@ -87,6 +89,38 @@ def test_impossible_recipes_are_refused(tmp_path, text, word):
         read_recipe(path)
 
 
+def test_former_names_are_understood_and_the_new_ones_are_told(tmp_path):
+    with pytest.warns(HarpsstarWarning, match="paper-resnet-full-20"):
+        assert read_recipe("seeds-resnet-full-20") == read_recipe("paper-resnet-full-20")
+    path = tmp_path / "mine.toml"
+    path.write_text("extends = 'seeds-resnet-full-20'\nname = 'mine'")
+    with pytest.warns(HarpsstarWarning, match="paper-resnet-full-20"):
+        assert read_recipe(path).network.covariance == "full"
+    with pytest.warns(HarpsstarWarning, match="the preset seeds is now called paper"):
+        recipe = read_recipe("quick-resnet-full-20", ("data.preset = 'seeds'",))
+    assert recipe.data.preset == "paper"
+    with pytest.raises(ConfigError, match="no such recipe"):
+        read_recipe("seeds-resnet-half-20")
+
+
+def test_a_card_with_the_former_name_is_valid_without_a_word(recwarn):
+    recipe = read_recipe("quick-resnet-full-20")
+    card = to_mapping(recipe)
+    card["data"]["preset"] = "seeds"
+    assert recipe_from(card) == recipe
+    assert not recwarn.list
+
+
+def test_work_begun_under_the_former_names_is_continued(tmp_path):
+    recipe, grid = read_recipe("paper-resnet-full-20"), SimpleNamespace(metadata={"sha256": "0"})
+    old = to_mapping(recipe) | {"name": "seeds-resnet-full-20"}
+    old["data"]["preset"] = "seeds"
+    (tmp_path / "recipe.json").write_text(json.dumps({"recipe": old, "grid": "0"}, indent=1))
+    run._claim(tmp_path, recipe, grid)
+    with pytest.raises(TrainingError, match="another training"):
+        run._claim(tmp_path, dataclasses.replace(recipe, seed=1), grid)
+
+
 def test_a_missing_recipe_names_those_there_are(tmp_path):
     with pytest.raises(ConfigError, match="default"):
         read_recipe(tmp_path / "none.toml")
@@ -105,7 +139,7 @@ def test_every_recipe_is_named_as_its_file_and_survives_a_card(name):
     assert recipe_from(json.loads(json.dumps(to_mapping(recipe)))) == recipe
 
 
-@pytest.mark.parametrize("kind", ["seeds", "quick"])
+@pytest.mark.parametrize("kind", ["paper", "quick"])
 @pytest.mark.parametrize(
     "row", PAPER, ids=lambda row: f"{row.network}-{row.covariance}-{row.snr:g}"
 )
@@ -114,7 +148,7 @@ def test_every_row_of_the_paper_has_a_recipe(kind, row):
     assert network_options(recipe)[0] == row.network
     assert recipe.network.covariance == row.covariance
     assert (recipe.data.snr, recipe.data.teff) == (row.snr, row.teff)
-    assert recipe.data.preset == "seeds"
+    assert recipe.data.preset == "paper"
     assert recipe.data.wavelengths == (5050.0, 5350.0)
 
 
@@ -123,7 +157,7 @@ def test_every_row_of_the_paper_has_a_recipe(kind, row):
 )
 def test_the_rows_are_trained_as_the_paper_says(row):
     """Sections 2.1 and 4: optimisers, rates, epochs, the drop of the rate, the training set."""
-    recipe = read_recipe(f"seeds-{row.network}-{row.covariance}-{row.snr:g}")
+    recipe = read_recipe(f"paper-{row.network}-{row.covariance}-{row.snr:g}")
     assert recipe.data.spectra == 253 * 7 * 16 - N_TEST
     made = recipe.optimiser
     assert (made.algorithm, made.learning_rate, made.epochs) == ("adam", 1e-4, 750)
@@ -169,7 +203,7 @@ def test_our_own_spectra_are_all_that_differs_from_the_paper_s():
     for network in ("resnet", "attention"):
         ours = read_recipe(f"ours-{network}-diagonal-100")
         quick = read_recipe(f"quick-{network}-diagonal-100")
-        data = dataclasses.replace(ours.data, preset="seeds")
+        data = dataclasses.replace(ours.data, preset="paper")
         same = dataclasses.replace(ours, name=quick.name, description=quick.description, data=data)
         assert same == quick
 
@@ -219,11 +253,11 @@ def test_every_key_and_recipe_is_documented():
     for kind in (Recipe, ImageRecipe):
         for key in keys_of(kind):
             assert key in documented, key
-    seeds = {name for name in packaged() if not name.startswith(("quick-", "long-"))}
-    assert seeds <= documented
-    assert {name.replace("seeds", "quick") for name in seeds if "seeds" in name} == {
+    paper = {name for name in packaged() if not name.startswith(("quick-", "long-"))}
+    assert paper <= documented
+    assert {name.replace("paper", "quick") for name in paper if "paper" in name} == {
         name for name in packaged() if name.startswith("quick-")
     }
-    real = {key for kind in (Recipe, ImageRecipe) for key in keys_of(kind)} | seeds
+    real = {key for kind in (Recipe, ImageRecipe) for key in keys_of(kind)} | paper
     real |= {"quick-…", "long-…"}
     assert documented <= real

@@ -12,7 +12,7 @@ from harpsstar.model.emulator import Emulator
 from harpsstar.nn.zoo import unscale_labels
 from harpsstar.spectra.frame import canonical_wavelengths
 from harpsstar.train.recipes import ResNetRecipe, SpectraOptions
-from harpsstar.train.stream import OursStream, SeedsStream, stream_for, window
+from harpsstar.train.stream import OursStream, PaperStream, stream_for, window
 from harpsstar.train.world import World
 
 DATA = SpectraOptions(spectra=24, validation=6, snr=20.0, fresh=True)
@@ -20,12 +20,12 @@ DATA = SpectraOptions(spectra=24, validation=6, snr=20.0, fresh=True)
 
 @pytest.fixture(scope="module")
 def emulators():
-    return {"seeds": Emulator.load(interpolation="linear"), "ours": Emulator.load()}
+    return {"paper": Emulator.load(interpolation="linear"), "ours": Emulator.load()}
 
 
 @pytest.fixture
 def make(emulators):
-    def stream(preset="seeds", world=None, **changes):
+    def stream(preset="paper", world=None, **changes):
         data = dataclasses.replace(DATA, preset=preset, **changes)
         return stream_for(ResNetRecipe("test", data=data, seed=5), world, emulators[preset])
 
@@ -37,11 +37,11 @@ def joined(batches):
 
 
 def test_a_preset_has_its_stream(make):
-    assert isinstance(make("seeds"), SeedsStream)
+    assert isinstance(make("paper"), PaperStream)
     assert isinstance(make("ours"), OursStream)
 
 
-@pytest.mark.parametrize("preset", ["seeds", "ours"])
+@pytest.mark.parametrize("preset", ["paper", "ours"])
 def test_an_epoch_has_its_spectra_in_batches(make, preset):
     batches = list(make(preset).training(0, 8))
     assert [len(labels) for _, _, labels, _ in batches] == [8, 8, 8]
@@ -59,7 +59,7 @@ def test_noise_is_white_and_as_large_as_the_recipe_says(make):
         assert (ivar == snr**2).all()
 
 
-@pytest.mark.parametrize("preset", ["seeds", "ours"])
+@pytest.mark.parametrize("preset", ["paper", "ours"])
 def test_stars_are_those_of_the_recipe(make, preset):
     stream = make(preset, teff=(4000.0, 6000.0))
     labels = unscale_labels(joined(stream.training(0, 8))[2])
@@ -75,7 +75,7 @@ def test_stars_fill_the_ranges_of_the_labels(make):
         assert label.high - 0.1 * (label.high - label.low) < values.max() <= label.high
 
 
-@pytest.mark.parametrize("preset", ["seeds", "ours"])
+@pytest.mark.parametrize("preset", ["paper", "ours"])
 def test_an_epoch_is_the_same_whenever_it_is_made_and_no_other_is(make, preset):
     one, same, other = (joined(make(preset).training(e, 8)) for e in (3, 3, 4))
     for a, b in zip(one, same, strict=True):
@@ -106,7 +106,7 @@ def test_processes_share_the_stars_of_an_epoch_among_them(make):
     assert not torch.equal(*noise)
 
 
-@pytest.mark.parametrize("preset", ["seeds", "ours"])
+@pytest.mark.parametrize("preset", ["paper", "ours"])
 def test_no_star_is_trained_on_and_judged_by(make, preset):
     stream = make(preset)
     sets = [
@@ -148,7 +148,7 @@ def test_wrong_models_spoil_what_is_seen_and_not_what_is_meant(make):
     assert after > 3 * before
 
 
-@pytest.mark.parametrize(("preset", "size"), [("ours", -1.0), ("seeds", 1.0)])
+@pytest.mark.parametrize(("preset", "size"), [("ours", -1.0), ("paper", 1.0)])
 def test_a_model_error_that_makes_no_sense_is_refused(preset, size):
     with pytest.raises(ValueError, match="model_error"):
         SpectraOptions(preset=preset, model_error=size)

@@ -39,7 +39,7 @@ class Data:
     photon : Tensor (O, N), float32
         Derivative of the noise's variance with respect to the flux, see :func:`photon_slope`.
     pattern : Tensor (O, N), float32
-        Where the physics is wrong: :mod:`harpsstar.model.mismatch`, at these pixels.
+        Pattern of the error of the physics: :mod:`harpsstar.model.mismatch`, at these pixels.
     rv0 : float
         Velocity (km/s) about which ``rv`` is fitted.
     level : Tensor (O,)
@@ -102,7 +102,7 @@ def make_data(pixels: Pixels, rv0: float, resolution: float, degree: int = DEGRE
         raise CoverageError(
             "no order has enough usable pixels",
             expected=f"one with at least {LEAST_SHARE:.0%} of its pixels",
-            hint="look at its mask: saturation, cosmics, quality",
+            hint="check the mask of the spectrum: saturation, cosmic rays, quality",
             path=pixels.name or None,
         )
     wave, flux, ivar = wave[kept], flux[kept], ivar[kept]
@@ -181,7 +181,10 @@ def _segments(
 
 
 def pattern_at(rest: FloatArray) -> FloatArray:
-    """Pattern of model errors at rest wavelengths (Å, any shape); 1, its median, where unknown."""
+    """Pattern of the error of the physics at rest wavelengths (Å, any shape).
+
+    It is 1, its median, where it is not known.
+    """
     canonical = canonical_wavelengths()
     values = load_mismatch().double().numpy()
     centres = canonical[:, canonical.shape[1] // 2]

@@ -61,8 +61,9 @@ def model_spectrum(
     """Best model of one spectrum with its continuum, rows (O, N) of the fitted pixels.
 
     Air wavelengths in the barycentric frame, flux in the unit of the observed spectrum. The
-    uncertainty is that of the observed pixels, with jitter and model error; pixels that did not
-    count are masked. ``meta`` holds ``normalised``, the model without continuum, and ``continuum``.
+    uncertainty is that of the observed pixels, with jitter and error of the physics;
+    pixels that were left out are masked. ``meta`` holds ``normalised``, the model without
+    continuum, and ``continuum``.
     """
     data, part = solution.data[index], solution.posterior.parts[index]
     spectrum, continuum = solution.models[index]

@@ -156,7 +156,7 @@ def contradictions(
             unit = f" {PARAMETERS[name].unit}" if PARAMETERS[name].unit else ""
             form = ".0f" if name == "teff" else ".2f"
             found.append(
-                f"{what}{unit} contradicts the spectrum, which says {known:{form}} ± "
+                f"{what}{unit} contradicts the spectrum, which gives {known:{form}} ± "
                 f"{sigma[name]:{form}}{unit}: {distance:.1f} sigma"
             )
     return found

@@ -36,7 +36,7 @@ class Noise:
     jitter : float
         Relative excess of the noise's variance, 0 or more.
     misfit : float
-        Median error of the model, in units of the continuum, 0 or more.
+        Median error of the physics, in units of the continuum, 0 or more.
     variance : Tensor (O, N)
         Of the flux.
     outlier : Tensor (O, N) of bool

@@ -90,7 +90,8 @@ class Options:
         for name in self.tied:
             if name not in RELATED:
                 raise ConfigError(
-                    f"{name} has no relation to tie it to", expected=f"one of {', '.join(RELATED)}"
+                    f"{name} has no relation that it can be tied to",
+                    expected=f"one of {', '.join(RELATED)}"
                 )
         if self.sampler not in SAMPLERS:
             raise ConfigError(
@@ -208,7 +209,7 @@ def parse(
         name, value = _split(text, "--fix")
         _once(name, fixed, "--fix")
         if not re.fullmatch(_NUMBER, value):
-            raise ConfigError(f"--fix {text!r}: {value!r} is no number", expected="logg=4.44")
+            raise ConfigError(f"--fix {text!r}: {value!r} is not a number", expected="logg=4.44")
         fixed[name] = float(value)
     for text in prior:
         name, value = _split(text, "--prior")
@@ -220,7 +221,7 @@ def parse(
 def _split(text: str, option: str) -> tuple[str, str]:
     name, sign, value = (part.strip() for part in text.partition("="))
     if not sign:
-        raise ConfigError(f"{option} {text!r} has no =", expected="NAME=VALUE")
+        raise ConfigError(f"{option} {text!r} contains no =", expected="NAME=VALUE")
     _known(name)
     return name, value
 

@@ -46,18 +46,18 @@ ADEQUATE = 0.5
 PRIOR_ALONE = 0.95
 #: Descriptions of the columns that are no parameters; none of them has a unit.
 _EXTRA_TEXT = {
-    "jitter": "Relative excess of the noise's variance that the fit found",
-    "misfit": "Median error of the model that the fit found, in units of the continuum",
-    "n_outliers": "Pixels left out, more than 5 sigma away, and their neighbours",
+    "jitter": "Excess variance of the noise found by the fit, relative to its variance",
+    "misfit": "Median error of the physics found by the fit, in units of the continuum",
+    "n_outliers": "Pixels left out: residuals above 5 sigma, and their neighbours",
     "chi2_red_orders": "Reduced chi-squared of each of the eight orders",
-    "converged": "Whether optimiser and sampler have converged",
-    "at_edge": "Parameters that a limit of grid or prior holds",
-    "n_starts": "Starting points that were tried",
-    "method": "How the posterior was found",
-    "laplace_efficiency": "Effective share of draws from Laplace's approximation; 1 is best",
+    "converged": "Whether the optimiser and the sampler have converged",
+    "at_edge": "Parameters at a limit of the grid or of a prior",
+    "n_starts": "Number of starting points tried",
+    "method": "Method for the posterior",
+    "laplace_efficiency": "Effective sample fraction of the Laplace approximation; 1 is best",
     "rhat": "Largest rank-normalised split R-hat of all parameters",
     "ess": "Smallest bulk effective sample size of all parameters",
-    "n_spectra": "Spectra that were fitted together",
+    "n_spectra": "Number of spectra fitted together",
 }
 
 
@@ -202,11 +202,11 @@ class FitResult:
         if solution.chains is not None and not solution.chains.converged:
             remarks.append("the sampler has not converged")
         if solution.optimum.at_edge:
-            remarks.append(f"held by a limit: {', '.join(solution.optimum.at_edge)}")
+            remarks.append(f"at a limit of grid or prior: {', '.join(solution.optimum.at_edge)}")
         remarks += solution.contradictions
         unmeasured = [name for name in self._nuisances if self._is_prior(name)]
         if unmeasured:
-            remarks.append(f"the spectrum says nothing of {', '.join(unmeasured)}")
+            remarks.append(f"the spectrum does not constrain {', '.join(unmeasured)}")
         if solution.chains is None and solution.efficiency < ADEQUATE:
             found = f"efficiency {solution.efficiency:.2f}"
             remarks.append(f"the posterior is not Gaussian ({found}): use a sampler")

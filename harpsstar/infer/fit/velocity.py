@@ -1,7 +1,7 @@
 """Radial velocity by template matching, and a second set of lines.
 
 The engine of the fit with every label held: the template is the emulator at the star's own labels,
-the continuum of each order is free, noise, jitter and model error are as in a fit.
+the continuum of each order is free, noise, jitter and error of the physics are as in a fit.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class RadialVelocity:
     Attributes
     ----------
     rv, rv_err : float
-        Barycentric, km/s; the error from noise, jitter and model error of the pixels. NaN where
+        Barycentric, km/s; the error from noise, jitter and error of the physics. NaN where
         the frame of the wavelengths is not known to be barycentric.
     labels : mapping of str to float
         Of the template.

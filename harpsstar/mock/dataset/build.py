@@ -15,9 +15,8 @@ import torch
 from harpsstar._optional import load
 from harpsstar._threads import one_thread
 from harpsstar._version import __version__
-from harpsstar.config import to_mapping
 from harpsstar.errors import OutputError
-from harpsstar.mock.dataset.presets import Preset
+from harpsstar.mock.dataset.presets import Preset, recorded
 from harpsstar.mock.dataset.sources import CHUNK, Source, source_of
 from harpsstar.mock.dataset.store import Store, size
 from harpsstar.model.emulator import Emulator
@@ -116,7 +115,7 @@ def facts(path: Path) -> Facts:
 
 def _attributes(preset: Preset, emulator: Emulator, source: Source) -> dict[str, str]:
     known = {
-        "preset": json.dumps(to_mapping(preset), sort_keys=True),
+        "preset": json.dumps(recorded(preset), sort_keys=True),
         "grid": emulator.metadata.get("sha256", ""),
         "harpsstar": __version__,
         "torch": str(torch.__version__),

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from harpsstar._packaged import Packaged
-from harpsstar.config import from_toml
+from harpsstar._packaged import FORMER, PAPER, Packaged
+from harpsstar.config import from_toml, to_mapping
 from harpsstar.errors import ConfigError
 from harpsstar.mock.simulate import Priors
 
-__all__ = ["Preset", "packaged", "read_preset"]
+__all__ = ["Preset", "packaged", "read_preset", "recorded"]
 
 _PRESETS = Packaged("harpsstar.mock.dataset", "preset", "a TOML file", ConfigError)
 
@@ -79,6 +79,16 @@ class Preset:
             raise ValueError('stars are observed with their blaze; set response to "blaze"')
         if not self.wavelengths[0] < self.wavelengths[1]:
             raise ValueError("wavelengths must be the lower and the upper end")
+
+
+def recorded(preset: Preset) -> dict[str, Any]:
+    """Return what a data set records of its preset: all of its keys.
+
+    The preset ``paper`` is recorded under the name that it had first: a set is the same to the
+    byte in every version, and one that was interrupted before the change is continued after it.
+    """
+    name = FORMER if preset.name == PAPER else preset.name
+    return to_mapping(preset) | {"name": name}
 
 
 def packaged() -> list[str]:

@@ -32,7 +32,7 @@ class StoredSpectra(Dataset[dict[str, Tensor]]):
         All spectra by default.
     snr : float, optional
         White noise of this signal to noise, with respect to a continuum of 1, is added at every
-        access, as the seeds do; torch's generator draws it.
+        access, as the paper does; torch's generator draws it.
 
     Attributes
     ----------
@@ -50,7 +50,7 @@ class StoredSpectra(Dataset[dict[str, Tensor]]):
     --------
     ::
 
-        loader = DataLoader(StoredSpectra("seeds.h5", split="train", snr=20.0), batch_size=64,
+        loader = DataLoader(StoredSpectra("paper.h5", split="train", snr=20.0), batch_size=64,
                             shuffle=True, num_workers=2)
         for batch in loader:
             network(batch["flux"]), batch["labels"]   # (64, 8, 4096), (64, 4) from -1 to 1

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from harpsstar._packaged import Packaged
+from harpsstar._packaged import FORMER, PAPER, Packaged, warn_of_former_name
 from harpsstar.config import from_mapping
 from harpsstar.errors import ConfigError
 from harpsstar.labels import TEFF
@@ -74,8 +74,8 @@ class SpectraOptions:
 
     Attributes
     ----------
-    preset : {"seeds", "ours"}
-        ``"seeds"``: the paper's spectra (vmic 2 km/s, no macroturbulence, linear interpolation
+    preset : {"paper", "ours"}
+        ``"paper"``: the paper's spectra (vmic 2 km/s, no macroturbulence, linear interpolation
         between nodes, white noise). ``"ours"``: those of the default network (nuisances from
         their priors, blaze, photon noise, masks and a fitted continuum).
     snr : float
@@ -95,7 +95,7 @@ class SpectraOptions:
         so that a network learns which pixels of a real star to trust, and how far.
     """
 
-    preset: Literal["seeds", "ours"] = "seeds"
+    preset: Literal["paper", "ours"] = "paper"
     snr: float = 20.0
     teff: tuple[float, float] = (TEFF.low, TEFF.high)
     wavelengths: tuple[float, float] = (5050.0, 5350.0)
@@ -108,8 +108,8 @@ class SpectraOptions:
         """Refuse numbers that no training can use."""
         if min(self.spectra, self.validation) < 1 or not self.snr > 0:
             raise ValueError("spectra, validation and snr must be positive")
-        if self.model_error < 0 or (self.model_error and self.preset == "seeds"):
-            raise ValueError("model_error must not be negative, and is for preset ours alone")
+        if self.model_error < 0 or (self.model_error and self.preset == "paper"):
+            raise ValueError("model_error must not be negative, and needs the preset ours")
         if not TEFF.low <= self.teff[0] < self.teff[1] <= TEFF.high:
             raise ValueError(f"teff must increase within {TEFF.low:g} to {TEFF.high:g} K")
         if not self.wavelengths[0] < self.wavelengths[1]:
@@ -165,7 +165,7 @@ class DenoiserOptions:
     def __post_init__(self) -> None:
         """Refuse an auto-encoder that cannot be built."""
         if not self.channels or len(self.channels) != len(self.strides):
-            raise ValueError("channels and strides must be of one length")
+            raise ValueError("channels and strides must have the same length")
 
 
 @dataclass(frozen=True)
@@ -289,11 +289,13 @@ def read_recipe(name: str | Path, changes: tuple[str, ...] = ()) -> Recipe | Ima
     mapping = _whole(path, ())
     for line in changes:
         mapping = _merged(mapping, _parse(line, None))
+    if present_names(mapping)["data"] != mapping.get("data", {}):
+        warn_of_former_name("preset", mapping["data"]["preset"])
     return recipe_from(mapping, path)
 
 
 def recipe_from(mapping: Mapping[str, Any], path: str | Path | None = None) -> Recipe | ImageRecipe:
-    """Make the recipe of nested mappings, as a model's card holds it.
+    """Make the recipe of nested mappings, as a model's card holds it, with names old or new.
 
     Raises
     ------
@@ -306,7 +308,15 @@ def recipe_from(mapping: Mapping[str, Any], path: str | Path | None = None) -> R
         raise ConfigError(
             f"network.name is {kind!r}", expected=f"one of {', '.join(map(repr, KINDS))}", path=path
         )
-    return from_mapping(KINDS[kind], mapping, path=path)
+    return from_mapping(KINDS[kind], present_names(mapping), path=path)
+
+
+def present_names(mapping: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the mapping of a recipe with the present name of the paper's preset."""
+    data = mapping.get("data", {})
+    if isinstance(data, Mapping) and data.get("preset") == FORMER:
+        data = {**data, "preset": PAPER}
+    return {**mapping, "data": data}
 
 
 def _whole(path: Path, below: tuple[Path, ...]) -> dict[str, Any]:

@@ -103,7 +103,7 @@ def test_a_prior_pulls_and_a_range_cuts(fitter, start):
     assert 5790.0 <= cut["teff"][0] < 5800.0
     assert "teff" in cut.solution.optimum.at_edge
     row = cut.rows[0]
-    assert "held by a limit: teff" in row.message
+    assert "at a limit of grid or prior: teff" in row.message
     assert (row.status, row.flag_text) == ("flagged", "HELD_BY_LIMIT,RESOLUTION_ASSUMED")
     assert row.teff_err > 60
 
@@ -169,7 +169,7 @@ def test_a_prior_alone_is_no_result(fitter):
     """Fast rotation and noise hide macroturbulence."""
     fast = fitter.solve([fitter.prepare(mock(fitter, vsini=29.0, snr=7.0))])
     assert np.isnan(fast.table["vmac"][0].value)
-    assert "says nothing of vmac" in fast.rows[0].message
+    assert "does not constrain vmac" in fast.rows[0].message
 
 
 def known(start, **given):
