@@ -85,8 +85,8 @@ Frame = Annotated[
 Jobs = Annotated[
     int | None,
     typer.Option("--jobs", "-j", min=0, show_default="one per processor, at most 4",
-                 help="Number of worker processes, 0.7 GB each. 0 runs in this process, without"
-                      " limits of time and memory."),
+                 help="Number of worker processes, 0.7 GB each. 0 runs in this process; a file"
+                      " that hangs or crashes then stops the run."),
 ]
 Scheduler = Annotated[
     str | None,

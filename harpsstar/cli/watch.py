@@ -48,8 +48,8 @@ def watch(
 ) -> None:
     """Predict the labels of spectra as they appear in folders, until stopped.
 
-    A file is processed when it is complete, and the table is updated after every batch. Ctrl-C or
-    a terminating signal stops the command; the same command continues later.
+    A file is processed when it is complete, and the table is updated when files have been
+    processed. Ctrl-C or a terminating signal stops the command; the same command continues later.
     """
     from harpsstar.archive.watch import watch_files
 
