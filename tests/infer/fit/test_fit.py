@@ -146,7 +146,7 @@ def test_a_wide_prior_changes_nothing(start, result):
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        ({"fix": ["logg=3.0"]}, "logg fixed at 3 contradicts the spectrum, which says 4.4"),
+        ({"fix": ["logg=3.0"]}, "logg fixed at 3 contradicts the spectrum, which gives 4.4"),
         ({"prior": ["teff=4000..4500"]}, "the prior teff = 4000 to 4500 K contradicts"),
     ],
 )
