@@ -66,7 +66,7 @@ def test_without_priors_nothing_is_weighed():
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        ({"fix": ["logg=4.1"]}, "logg fixed at 4.1 contradicts the spectrum, which says "
+        ({"fix": ["logg=4.1"]}, "logg fixed at 4.1 contradicts the spectrum, which gives "
                                 "4.44 ± 0.10: 3.4 sigma"),
         ({"fix": ["logg=4.2"]}, None),
         ({"prior": ["logg=4.1±0.1"]}, None),
