@@ -72,7 +72,7 @@ def test_without_priors_nothing_is_weighed():
         ({"prior": ["logg=4.1±0.1"]}, None),
         ({"prior": ["m_h=-0.9±0.05"]}, "the prior m_h = -0.9 ± 0.05 contradicts"),
         ({"prior": ["teff=4000..4500"]}, "teff = 4000 to 4500 K contradicts the spectrum, which "
-                                         "says 5772 ± 70 K: 18.2 sigma"),
+                                         "gives 5772 ± 70 K: 18.2 sigma"),
         ({"prior": ["teff=4000..5700"]}, None),
         ({"fix": ["vmic=2.0"]}, "vmic fixed at 2 km/s contradicts"),
     ],
