@@ -119,7 +119,7 @@ def test_selections(tmp_path, spectrum):
         seen = look(tmp_path, **selection)
         assert taken(seen) == ["unreadable.fits"]
         assert len(seen.left_out) == 1
-    with pytest.raises(ConfigError, match="no date"):
+    with pytest.raises(ConfigError, match="not a date"):
         Selection(since="yesterday")
 
 

@@ -128,7 +128,7 @@ def test_a_killed_process_leaves_its_rows_and_no_lock(tmp_path):
 def test_what_is_no_journal_is_left_alone(tmp_path):
     path = tmp_path / "j"
     path.write_bytes(b"precious " * 999)
-    with pytest.raises(ReadError, match="no journal"):
+    with pytest.raises(ReadError, match="not a journal"):
         Journal(path)
     assert path.read_bytes() == b"precious " * 999
 

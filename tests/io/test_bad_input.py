@@ -125,7 +125,7 @@ def flat(hdus):
         (drop_card("TNG DRS CAL TH COEFF LL7"), ReadError, "COEFF LL7"),
         (drop_card("TNG DRS CAL TH DEG LL"), ReadError, "DEG LL"),
         (set_card("TNG DRS CAL TH DEG LL", 1000), ReadError, "degree 1000"),
-        (set_card("TNG DRS CAL TH COEFF LL5", -1.0), ReadError, "rising"),
+        (set_card("TNG DRS CAL TH COEFF LL5", -1.0), ReadError, "increasing"),
         (set_card("TNG DRS CAL TH COEFF LL5", "x"), ReadError, "COEFF LL5"),
         (set_card("INSTRUME", "UVES"), UnknownInstrumentError, "UVES"),
         (set_card("INSTRUME", "ESPRESSO"), UnknownInstrumentError, "old pipeline"),
