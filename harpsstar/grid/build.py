@@ -19,7 +19,7 @@ import numpy.typing as npt
 from harpsstar._version import __version__
 from harpsstar.grid import atlas9, cluster, sampling, synthesis
 from harpsstar.grid.atlas9 import Deck, Node
-from harpsstar.grid.components import Components, Spectra, learn
+from harpsstar.grid.components import Components, Spectra, learn, node_file
 from harpsstar.model import linelist
 from harpsstar.model.grid_file import GRID_FORMAT
 from harpsstar.model.linelist import LineArray
@@ -53,12 +53,8 @@ def nodes(
     return [Node(deck, v, a) for a in alpha for v in vmic for deck in chosen]
 
 
-def _file(folder: Path, node: Node) -> Path:
-    return folder / f"{node.name}.npy"
-
-
 def _save(folder: Path, node: Node, flux: npt.NDArray[np.float32]) -> None:
-    target = _file(folder, node)
+    target = node_file(folder, node)
     scratch = target.with_suffix(f".part{os.getpid()}")
     with scratch.open("wb") as stream:
         np.save(stream, flux)
@@ -148,7 +144,8 @@ class Pair:
 
     def without(self, folder: Path) -> Pair:
         """Leave out the nodes that are finished."""
-        return replace(self, nodes=tuple(n for n in self.nodes if not _file(folder, n).exists()))
+        left = (node for node in self.nodes if not node_file(folder, node).exists())
+        return replace(self, nodes=tuple(left))
 
     def task(self) -> tuple[Deck, bytes, float, list[tuple[float, npt.NDArray[np.intp] | None]]]:
         """Return what a worker needs to know: see :func:`harpsstar.grid.cluster.deck_flux`."""
@@ -267,8 +264,7 @@ def compress(
     every = nodes(root, vmic, alpha, decks)
     spectra = Spectra(folder, every, synthesis.N_WAVE)
     spectra.check()
-    sampled = any(spectra.read(node)[0] is not None for node in every)
-    components = learn(spectra, n_components, _ROUNDS if sampled else 0, stage)
+    components = learn(spectra, n_components, _ROUNDS, stage)
     spread = components.coefficients(spectra, stage("coefficients")).std(axis=0)
     packed = _packed(components, spread)
     rounded = _unpacked(packed)

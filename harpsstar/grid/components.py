@@ -25,6 +25,11 @@ Array = npt.NDArray[np.float32]
 _AT_ONCE = 512
 
 
+def node_file(folder: Path, node: Node) -> Path:
+    """Return where a synthesised node is kept below a folder."""
+    return folder / f"{node.name}.npy"
+
+
 @dataclass(frozen=True)
 class Spectra:
     """Synthesised nodes in a folder, each at all pixels or at its own (:mod:`.sampling`).
@@ -43,7 +48,7 @@ class Spectra:
 
     def file(self, node: Node) -> Path:
         """Where a node is kept."""
-        return self.folder / f"{node.name}.npy"
+        return node_file(self.folder, node)
 
     def check(self) -> None:
         """Refuse a folder in which nodes are missing.
@@ -193,8 +198,9 @@ def learn(
     stage : callable
         Gives, for the name of a stage, what is told of its progress.
     """
-    found = principal_components(spectra.whole(), n_components)
-    for number in range(rounds):
+    whole = spectra.whole()
+    found = principal_components(whole, n_components)
+    for number in range(rounds if len(whole) < len(spectra.nodes) else 0):
         coefficients = found.coefficients(spectra, stage(f"components, round {number + 1}"))
         found = found.refined(spectra, coefficients)
     return found

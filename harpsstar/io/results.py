@@ -657,10 +657,6 @@ def _covariance(
     return matrices * sigma[:, :, None] * sigma[:, None, :]
 
 
-def _of_kind(kind: Kind) -> list[Column]:
-    return [column for column in COLUMNS if column.kind == kind]
-
-
 _FORMATS: dict[str, _Format] = {
     ".ecsv": _Format(_write_ecsv, _read_ecsv),
     ".fits": _Format(_write_fits, _read_fits),
